@@ -1,0 +1,213 @@
+//! What a statement means to a gateway: the value that the one pass of the lexer produces.
+
+use bitflags::bitflags;
+
+/// Which server family the text is for; decides which version comments are executed and some keywords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// Oracle MySQL, Percona Server.
+    MySql,
+    /// MariaDB.
+    MariaDb,
+}
+
+/// How multi-byte characters of `character_set_client` hide ASCII bytes.
+///
+/// In these charsets the second (or later) byte of a character may be `\`, `` ` ``, `@` or a letter; a lexer
+/// that does not step over whole characters ends strings in the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientCharset {
+    /// Every byte of a multi-byte character is >= 0x80 (ascii, latin*, utf8*, euc*, ...).
+    AsciiSafe,
+    /// gbk.
+    Gbk,
+    /// sjis and cp932.
+    Sjis,
+    /// big5.
+    Big5,
+    /// gb18030 (two and four byte characters).
+    Gb18030,
+}
+
+/// What of the session and the server changes where a token ends and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    /// Server family.
+    pub flavour: Flavour,
+    /// Server version as `major * 10000 + minor * 100 + patch` (MySQL 9.7.4 = 90704, MariaDB 10.11.19 = 101119).
+    pub version: u32,
+    /// `sql_mode` has ANSI_QUOTES: `"x"` is an identifier.
+    pub ansi_quotes: bool,
+    /// `sql_mode` has NO_BACKSLASH_ESCAPES.
+    pub no_backslash_escapes: bool,
+    /// `character_set_client` of the session.
+    pub charset: ClientCharset,
+}
+
+/// What kind of statement it is; the label of metrics, never by itself a routing decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Empty,
+    Select,
+    Insert,
+    Replace,
+    Update,
+    Delete,
+    Load,
+    Call,
+    Do,
+    Set,
+    Show,
+    Explain,
+    Use,
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint,
+    Xa,
+    Ddl,
+    Lock,
+    Prepare,
+    Handler,
+    Kill,
+    Admin,
+    Other,
+}
+
+/// May the statement run on a replica?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// It reads table data only; any healthy replica may answer.
+    Read,
+    /// It writes, locks, reads what differs by server, or is not known: the primary.
+    Write,
+}
+
+/// Where the author of the statement wants it to run: `/* weir: primary */`, `/* weir: replica */`, `/*master*/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hint {
+    /// The primary, whatever the text says.
+    Primary,
+    /// A replica, although the text alone would not go there (never for a statement known to write).
+    Replica,
+}
+
+/// What the text does to the transaction of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionStep {
+    /// Nothing that the text shows.
+    None,
+    /// `BEGIN`, `START TRANSACTION [READ WRITE]`.
+    Begin,
+    /// `START TRANSACTION READ ONLY` (the only one that may start on a replica).
+    BeginReadOnly,
+    /// `COMMIT`, with or without CHAIN and RELEASE.
+    Commit,
+    /// `ROLLBACK` (not `ROLLBACK TO`).
+    Rollback,
+}
+
+bitflags! {
+    /// What running the statement may leave behind in its session, or needs to find there.
+    ///
+    /// A flag is set whenever the text *may* do it (also inside a subquery, a comment that the server executes,
+    /// or any statement of a multi-statement text).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Effects: u64 {
+        // --- leaves state that cannot travel ---
+        /// Assigns a user variable: `SET @x`, `@x:=`, `INTO @x`, an OUT argument, `EXECUTE`/`PREPARE` of a text that may.
+        const USER_VARIABLE_WRITE   = 1 << 0;
+        /// `CREATE TEMPORARY TABLE`.
+        const TEMPORARY_TABLE       = 1 << 1;
+        /// `GET_LOCK(...)`.
+        const USER_LOCK             = 1 << 2;
+        /// `LOCK TABLES`, `LOCK TABLE`.
+        const LOCK_TABLES           = 1 << 3;
+        /// `UNLOCK TABLES`.
+        const UNLOCK_TABLES         = 1 << 4;
+        /// `FLUSH TABLES ... WITH READ LOCK`, `FLUSH TABLES ... FOR EXPORT`.
+        const GLOBAL_READ_LOCK      = 1 << 5;
+        /// `LOCK INSTANCE FOR BACKUP`, MariaDB's `BACKUP STAGE`, `BACKUP LOCK`.
+        const BACKUP_LOCK           = 1 << 6;
+        /// `HANDLER ... OPEN`.
+        const HANDLER_OPEN          = 1 << 7;
+        /// `PREPARE s FROM ...`.
+        const TEXT_PREPARE          = 1 << 8;
+        /// `EXECUTE s`, `EXECUTE IMMEDIATE`, `DEALLOCATE PREPARE`.
+        const TEXT_EXECUTE          = 1 << 9;
+        /// `SET ROLE`, `SET RESOURCE GROUP`.
+        const ROLE                  = 1 << 10;
+        /// `CALL`: a routine may do anything.
+        const CALL                  = 1 << 11;
+        /// Assigns a session system variable (`SET x=`, `SET SESSION x=`, `SET @@x=`, `SET NAMES`, `SET CHARACTER SET`).
+        const SET_SESSION           = 1 << 12;
+        /// `SET TRANSACTION ...` without SESSION or GLOBAL: for the next transaction only.
+        const NEXT_TRANSACTION      = 1 << 13;
+        /// `SQL_CALC_FOUND_ROWS`.
+        const CALC_FOUND_ROWS       = 1 << 14;
+        /// `XA ...`.
+        const XA                    = 1 << 15;
+        /// MariaDB's `SET STATEMENT ... FOR`.
+        const SET_STATEMENT         = 1 << 16;
+        /// `SET profiling`, `SHOW PROFILE(S)`.
+        const PROFILING             = 1 << 17;
+        /// Releases user locks: `RELEASE_LOCK`, `RELEASE_ALL_LOCKS`; or asks about them (`IS_USED_LOCK`, `IS_FREE_LOCK`).
+        const USER_LOCK_OTHER       = 1 << 18;
+        /// `HANDLER ... READ | CLOSE`.
+        const HANDLER_OTHER         = 1 << 19;
+        /// `DROP TEMPORARY TABLE`.
+        const DROP_TEMPORARY        = 1 << 20;
+
+        // --- reads what belongs to the session ---
+        /// `LAST_INSERT_ID()` without argument, `@@last_insert_id`, `@@identity`.
+        const READS_LAST_INSERT_ID  = 1 << 24;
+        /// `LAST_INSERT_ID(expr)`: sets it.
+        const SETS_LAST_INSERT_ID   = 1 << 25;
+        /// `ROW_COUNT()`.
+        const READS_ROW_COUNT       = 1 << 26;
+        /// `FOUND_ROWS()`.
+        const READS_FOUND_ROWS      = 1 << 27;
+        /// `SHOW WARNINGS`, `SHOW ERRORS`, `SHOW COUNT(*) WARNINGS`, `GET DIAGNOSTICS`, `@@warning_count`, `@@error_count`.
+        const READS_DIAGNOSTICS     = 1 << 28;
+        /// Reads `@x`.
+        const USER_VARIABLE_READ    = 1 << 29;
+        /// Any `@@x`, or a SHOW of variables or status.
+        const READS_SYSTEM_VARIABLE = 1 << 30;
+        /// Mentions `session_track_*`, `wait_timeout`, `interactive_timeout`, `net_read_timeout`, `net_write_timeout`,
+        /// `net_retry_count`, `net_buffer_length` or `max_allowed_packet` in any position, or shows all variables
+        /// (`SHOW [SESSION] VARIABLES`, `session_variables` tables).
+        const VIRTUAL_VARIABLE      = 1 << 31;
+        /// `CONNECTION_ID()`, `@@pseudo_thread_id`, `SHOW PROCESSLIST`.
+        const READS_CONNECTION_ID   = 1 << 32;
+
+        // --- guards ---
+        /// Changes something that `transaction_read_only=1` does not stop at the server: SET GLOBAL/PERSIST, FLUSH,
+        /// ANALYZE/OPTIMIZE/REPAIR TABLE, RESET, PURGE, KILL, SHUTDOWN, INSTALL, replication control, ...
+        const ADMINISTRATIVE        = 1 << 40;
+        /// Would lift the read-only guard: `SET [SESSION] TRANSACTION READ WRITE`, `START TRANSACTION READ WRITE`,
+        /// any assignment to `transaction_read_only` / `tx_read_only`.
+        const LIFTS_READ_ONLY       = 1 << 41;
+        /// Commits implicitly (DDL, LOCK TABLES, ...).
+        const IMPLICIT_COMMIT       = 1 << 42;
+        /// `SHOW DATABASES`, `SHOW SCHEMAS`.
+        const SHOW_DATABASES        = 1 << 43;
+        /// `SHOW WARNINGS` and other statements which keep the diagnostics area of their predecessor.
+        const KEEPS_DIAGNOSTICS     = 1 << 44;
+        /// `LOAD DATA LOCAL`, `LOAD XML LOCAL`.
+        const LOCAL_INFILE          = 1 << 45;
+        /// The text could not be followed to its end (an unterminated string or comment, nesting over the limit).
+        const UNREADABLE            = 1 << 46;
+        /// `KILL`.
+        const KILL                  = 1 << 47;
+    }
+}
+
+/// `KILL [CONNECTION | QUERY] id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// The id, when it is a plain number; `None` for an expression or MariaDB's `USER name`, `QUERY ID n`.
+    pub id: Option<u64>,
+    /// `KILL QUERY`: the statement only.
+    pub query_only: bool,
+}
