@@ -6,6 +6,7 @@
 mod reader;
 mod writer;
 
+pub mod auth;
 pub mod capability;
 pub mod command;
 pub mod error_code;
