@@ -1,1 +1,28 @@
-//! testkit
+//! Real MySQL and MariaDB servers for tests, and the programs that tests compare with. Never shipped.
+//!
+//! Servers come as packages from the machine's own mirror into `.weir/`, need no root and change nothing
+//! of the system. [`Cluster::start`] gives a primary with replicas in seconds.
+
+mod accounts;
+mod apt;
+mod arguments;
+mod cluster;
+mod home;
+mod packages;
+mod process;
+mod progress;
+mod replication;
+mod server;
+pub mod sql;
+mod state;
+mod template;
+pub mod tls;
+
+pub use accounts::{ADMIN, Account, REPLICATION, SERVICE};
+pub use arguments::Tls;
+pub use cluster::{Cluster, Instance, Options, Role};
+pub use home::{home, workspace};
+pub use packages::{Prefix, Set, fetch};
+pub use process::ProcessId;
+pub use progress::say;
+pub use server::{Flavour, Programs};
