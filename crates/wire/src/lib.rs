@@ -6,11 +6,16 @@
 mod reader;
 mod writer;
 
+pub mod accept;
 pub mod auth;
 pub mod capability;
 pub mod command;
+pub mod connect;
 pub mod error_code;
 pub mod framer;
+pub mod greeting;
+pub mod login;
+pub mod proxy_protocol;
 pub mod response;
 pub mod response_end;
 
