@@ -34,7 +34,6 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
         format!("--max-connections={}", options.max_connections),
         "--local-infile=ON".to_owned(),
         "--log-bin=binlog".to_owned(),
-        "--binlog-format=ROW".to_owned(),
         "--sync-binlog=0".to_owned(),
         "--innodb-flush-log-at-trx-commit=2".to_owned(),
         "--innodb-buffer-pool-size=128M".to_owned(),
@@ -47,6 +46,8 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
             "--enforce-gtid-consistency=ON",
             "--loose-mysqlx=OFF",
             "--loose-innodb-redo-log-capacity=64M",
+            // Off as on MariaDB. On, a primary with replicas takes nine seconds to end (seen on 9.7.4).
+            "--event-scheduler=OFF",
         ],
         Flavour::MariaDb => {
             &["--gtid-strict-mode=ON", "--log-slave-updates=ON", "--innodb-log-file-size=32M"]

@@ -197,8 +197,24 @@ impl Cluster {
         Ok(any)
     }
 
+    /// Ends the servers of every run whose owner died, and gives the names of those runs.
+    pub fn stop_dead_runs() -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        let Ok(listed) = fs::read_dir(folder_of("")) else { return Ok(ended) };
+        for entry in listed {
+            let folder = entry.context("cannot list earlier runs")?.path();
+            if let Some(state) = State::load(&folder)
+                && !state.is_in_use()
+            {
+                clear(&folder)?;
+                ended.push(state.name);
+            }
+        }
+        Ok(ended)
+    }
+
     /// Lets the servers outlive this process; `Cluster::stop_recorded` ends them.
-    pub fn leave_up(mut self) -> Result<()> {
+    pub fn leave_up(&mut self) -> Result<()> {
         self.owned = false;
         let mut state = self.state();
         state.owner = None;

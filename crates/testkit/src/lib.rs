@@ -1,7 +1,8 @@
 //! Real MySQL and MariaDB servers for tests, and the programs that tests compare with. Never shipped.
 //!
 //! Servers come as packages from the machine's own mirror into `.weir/`, need no root and change nothing
-//! of the system. [`Cluster::start`] gives a primary with replicas in seconds.
+//! of the system. [`Cluster::start`] gives a primary with replicas in seconds; [`shared`] gives the tests of
+//! several binaries the same one; [`tool`] runs a command-line client or load generator.
 
 mod accounts;
 mod apt;
@@ -13,10 +14,12 @@ mod process;
 mod progress;
 mod replication;
 mod server;
+mod shared;
 pub mod sql;
 mod state;
 mod template;
 pub mod tls;
+mod tools;
 
 pub use accounts::{ADMIN, Account, REPLICATION, SERVICE};
 pub use arguments::Tls;
@@ -26,3 +29,5 @@ pub use packages::{Prefix, Set, fetch};
 pub use process::ProcessId;
 pub use progress::say;
 pub use server::{Flavour, Programs};
+pub use shared::{SHARED_SERVERS, describe, shared, write_shared};
+pub use tools::tool;

@@ -154,7 +154,7 @@ mod tests {
         let mut child = sleeper();
         let real = ProcessId::of(child.id()).unwrap();
         let earlier = ProcessId { started: real.started - 1, ..real.clone() };
-        let other_boot = ProcessId { boot: "another".to_owned(), ..real.clone() };
+        let other_boot = ProcessId { boot: "another".to_owned(), ..real };
         for stale in [earlier, other_boot] {
             assert!(!stale.is_alive());
             stale.stop(Duration::ZERO, None).unwrap();

@@ -2,7 +2,11 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line tool writes its results to standard output")]
 
+mod cargo;
+mod demo;
+mod interrupt;
 mod servers;
+mod test;
 
 use std::process::ExitCode;
 
@@ -19,9 +23,27 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a replicated cluster with Weir in front, show a session through it, and stay up until Ctrl-C.
+    Demo(demo::Arguments),
+    /// Run everything that must hold: format, lints, unit tests, end-to-end tests, fuzz smoke.
+    Test(test::Arguments),
+    /// Measure Weir beside a direct connection and HAProxy, in release. Arguments go to the `weir-bench` binary.
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Keep real servers up for work by hand: a primary and replicas on loopback.
     #[command(subcommand)]
     Servers(servers::Command),
+    /// Run a fetched command-line program: mysql, mysqldump, mariadb, mariadb-dump, sysbench, haproxy.
+    #[command(disable_help_flag = true)]
+    Tool {
+        /// Its name.
+        name: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Fetch the servers and tools that tests and measurements need.
     Fetch,
 }
@@ -38,7 +60,19 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Bench { arguments } => {
+            let mut bench = cargo::command();
+            bench.args(["run", "--release", "--package", "weir-bench", "--"]).args(arguments);
+            cargo::exit_code_of(bench)
+        }
         Command::Servers(command) => servers::run(command),
+        Command::Tool { name, arguments } => {
+            let mut tool = weir_testkit::tool(&name)?;
+            tool.args(arguments);
+            cargo::exit_code_of(tool)
+        }
         Command::Fetch => servers::fetch(),
     }
 }

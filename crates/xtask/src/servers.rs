@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use weir_testkit::{ADMIN, Cluster, Flavour, Options, Programs, REPLICATION, SERVICE, Set};
+use weir_testkit::{ADMIN, Cluster, Flavour, Options, Programs, REPLICATION, SERVICE, Set, describe};
 
 /// What to do with the servers.
 #[derive(Debug, Subcommand)]
@@ -46,7 +45,7 @@ pub(crate) struct Which {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Start { which, replicas, settings, path } => {
-            let cluster = match Cluster::attach(which.flavour.name())? {
+            let mut cluster = match Cluster::attach(which.flavour.name())? {
                 Some(cluster) => cluster,
                 None => {
                     let mut options = Options::new(which.flavour, which.flavour.name());
@@ -56,8 +55,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
                     Cluster::start(&options)?
                 }
             };
-            print(&cluster, which.json);
             cluster.leave_up()?;
+            print(&cluster, which.json);
             Ok(ExitCode::SUCCESS)
         }
         Command::Stop { flavour } => {
@@ -66,6 +65,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
             {
                 let any = Cluster::stop_recorded(flavour.name())?;
                 println!("{flavour:<8} {}", if any { "stopped" } else { "was not running" });
+            }
+            for name in Cluster::stop_dead_runs()? {
+                println!("{name:<8} cleared, its run had ended");
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -117,31 +119,4 @@ fn print(cluster: &Cluster, as_json: bool) {
     for (account, purpose) in [ADMIN, SERVICE, REPLICATION].iter().zip(purposes) {
         println!("  {:<12} {:<18} {purpose}", account.user, account.password);
     }
-}
-
-fn describe(cluster: &Cluster) -> Value {
-    let instances: Vec<Value> = cluster
-        .instances()
-        .iter()
-        .map(|instance| {
-            json!({
-                "name": instance.name,
-                "host": "127.0.0.1",
-                "port": instance.port,
-                "socket": instance.socket,
-                "pid": instance.process.as_ref().map(|process| process.pid),
-                "running": instance.is_running(),
-            })
-        })
-        .collect();
-    let accounts: Vec<Value> = [ADMIN, SERVICE, REPLICATION]
-        .iter()
-        .map(|account| json!({"user": account.user, "password": account.password}))
-        .collect();
-    json!({
-        "flavour": cluster.flavour().name(),
-        "version": cluster.version(),
-        "instances": instances,
-        "accounts": accounts,
-    })
 }

@@ -1,0 +1,216 @@
+//! `cargo xtask test`: every check in order, one result at the end.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use weir_testkit::{Cluster, Flavour, Options, SHARED_SERVERS, home, say, workspace, write_shared};
+
+use crate::cargo;
+use crate::interrupt::Interrupt;
+
+/// Which checks.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run only this step; may be repeated.
+    #[arg(long)]
+    only: Vec<Step>,
+    /// What follows goes to the test binaries, such as `-- --nocapture name_of_a_test`.
+    #[arg(last = true)]
+    passed_on: Vec<String>,
+}
+
+/// The steps in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// `cargo fmt --check`
+    Format,
+    /// clippy on everything, warnings refused
+    Lints,
+    /// unit tests of every crate
+    Unit,
+    /// end-to-end tests and driver suites on both servers
+    E2e,
+    /// a short run of every fuzz target
+    Fuzz,
+}
+
+impl Step {
+    fn heading(self) -> &'static str {
+        match self {
+            Step::Format => "format",
+            Step::Lints => "lints",
+            Step::Unit => "unit tests",
+            Step::E2e => "end-to-end tests on MySQL and MariaDB",
+            Step::Fuzz => "fuzz smoke",
+        }
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let interrupt = Interrupt::catch()?;
+    let begun = Instant::now();
+    let mut total = Counts::default();
+    let mut summary = String::new();
+    let mut broken = None;
+    for step in Step::value_variants() {
+        if !(arguments.only.is_empty() || arguments.only.contains(step)) {
+            continue;
+        }
+        println!("\n=== {} ===", step.heading());
+        let started = Instant::now();
+        let outcome = perform(*step, arguments, &interrupt);
+        let elapsed = started.elapsed().as_secs_f32();
+        let (counts, ok) = outcome.unwrap_or_else(|error| {
+            say(format!("error: {error:#}"));
+            (Counts::default(), false)
+        });
+        total.passed = total.passed.saturating_add(counts.passed);
+        // A step may fail with no test to blame: unformatted code, a build that breaks.
+        total.failed = total.failed.saturating_add(if ok { counts.failed } else { counts.failed.max(1) });
+        let word = if ok { "ok" } else { "FAILED" };
+        // Writing into a String cannot fail.
+        let _infallible = writeln!(
+            summary,
+            "{:<40} {word:<7} {:>5} passed {:>4} failed {elapsed:>7.1} s",
+            step.heading(),
+            counts.passed,
+            counts.failed
+        );
+        if !ok {
+            broken = Some(step.heading());
+            break;
+        }
+    }
+    println!("\n{summary}");
+    match broken {
+        Some(heading) => println!("stopped after {:.0} s at: {heading}", begun.elapsed().as_secs_f32()),
+        None => println!("everything passed after {:.0} s", begun.elapsed().as_secs_f32()),
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn perform(step: Step, arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+    interrupt.check()?;
+    match step {
+        Step::Format => {
+            let mut format = cargo::command();
+            format.args(["fmt", "--all", "--check"]);
+            counted(format, interrupt)
+        }
+        Step::Lints => {
+            let mut lints = cargo::command();
+            lints.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+            counted(lints, interrupt)
+        }
+        Step::Unit => {
+            let mut tests = cargo::command();
+            tests.args(["test", "--workspace", "--exclude", "weir-e2e", "--no-fail-fast", "--"]);
+            tests.args(&arguments.passed_on);
+            counted(tests, interrupt)
+        }
+        Step::E2e => end_to_end(arguments, interrupt),
+        Step::Fuzz => fuzz(arguments, interrupt),
+    }
+}
+
+/// Starts both clusters once for all test binaries, and ends them whatever the tests came to.
+fn end_to_end(arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+    let mut clusters = Vec::new();
+    for flavour in Flavour::ALL {
+        clusters.push(Cluster::start(&Options::new(flavour, format!("test-{flavour}")))?);
+        interrupt.check()?;
+    }
+    let coordinates = home().join("run/test-servers.json");
+    write_shared(&coordinates, &clusters)?;
+    // Built beforehand, so that no test's time limit runs while the compiler does.
+    let weir = cargo::build("weir", "weir", false)?;
+    let mut tests = cargo::command();
+    tests.args(["test", "--package", "weir-e2e", "--no-fail-fast", "--"]).args(&arguments.passed_on);
+    tests.env(SHARED_SERVERS, &coordinates).env("WEIR_BINARY", weir);
+    let outcome = counted(tests, interrupt);
+    for cluster in clusters {
+        cluster.stop()?;
+    }
+    outcome
+}
+
+/// The fuzz targets live in a workspace of their own, whose ordinary tests run each for a short while.
+fn fuzz(arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+    let manifest: PathBuf = workspace().join("fuzz/Cargo.toml");
+    if !manifest.exists() {
+        anyhow::bail!("there is no fuzz/Cargo.toml");
+    }
+    let mut tests = cargo::command();
+    tests.arg("test").arg("--manifest-path").arg(manifest).arg("--no-fail-fast").arg("--");
+    tests.args(&arguments.passed_on);
+    counted(tests, interrupt)
+}
+
+/// Runs a command, shows what it writes and adds up the results of its test binaries.
+fn counted(mut command: Command, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let output = child.stdout.take().context("no output from cargo")?;
+    let reader = std::thread::spawn(move || -> std::io::Result<Counts> {
+        let mut counts = Counts::default();
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some(found) = result_in(&line) {
+                counts.passed = counts.passed.saturating_add(found.passed);
+                counts.failed = counts.failed.saturating_add(found.failed);
+            }
+        }
+        Ok(counts)
+    });
+    let status = interrupt.wait(&mut child)?;
+    let counts = reader.join().map_err(|_| anyhow::anyhow!("the reader of cargo's output ended early"))?;
+    Ok((counts.context("cannot read cargo's output")?, status.success() && !interrupt.was_asked()))
+}
+
+/// Reads `test result: ok. 19 passed; 0 failed; …`.
+fn result_in(line: &str) -> Option<Counts> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number_before =
+        |word: &str| -> Option<u64> { rest.split(word).next()?.rsplit([' ', ';']).next()?.parse().ok() };
+    Some(Counts { passed: number_before(" passed")?, failed: number_before(" failed")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_counts_of_a_test_binary() {
+        let rows = [
+            (
+                "test result: ok. 19 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.21s",
+                Some((19, 0)),
+            ),
+            (
+                "test result: FAILED. 3 passed; 12 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.0s",
+                Some((3, 12)),
+            ),
+            ("test result_is_kept ... ok", None),
+            ("test result: ok", None),
+            ("", None),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(result_in(line), expected.map(|(passed, failed)| Counts { passed, failed }), "{line}");
+        }
+    }
+}
