@@ -1,1 +1,28 @@
-//! backend
+//! The only owner of sockets to MySQL: dial, log in, pool, reset, probe.
+
+mod balance;
+mod checkout;
+mod connection;
+mod dial;
+mod health;
+mod login;
+mod metrics;
+mod pool;
+mod prepared;
+mod probe;
+mod shard;
+pub mod state;
+mod stream;
+mod tls;
+
+pub use balance::{Candidate, pick_replica};
+pub use checkout::{Checkout, CheckoutError};
+pub use connection::{Connection, ConnectionError, Reply};
+pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};
+pub use health::{Health, HealthView};
+pub use metrics::PoolMetrics;
+pub use pool::{Class, Pool, PoolOptions, Want};
+pub use prepared::{ByAddress, Definition};
+pub use probe::probe_forever;
+pub use stream::{Detached, Socket, Stream};
+pub use tls::{TlsError, TlsSettings, tls_settings};

@@ -1,1 +1,17 @@
-//! gateway
+//! The data plane: listeners, sessions, execution. Start reading at [`session`].
+
+mod answer;
+mod client;
+mod error;
+mod execute;
+pub mod gateway;
+pub mod handle;
+pub mod listener;
+pub mod metrics;
+mod proxy;
+pub mod session;
+pub mod tenant;
+pub mod worker;
+
+pub use gateway::{Gateway, ProcessLimits};
+pub use session::Session;

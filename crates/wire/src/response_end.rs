@@ -71,7 +71,7 @@ pub enum Scan {
 /// What the control packets of an answer told. Of several results, the last one's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Status after the last result; `None` if it was an error.
+    /// Status that the last OK or EOF told; an error tells none.
     pub status: Option<Status>,
     /// The error that ended the answer.
     pub error: Option<ErrorCode>,
@@ -373,7 +373,6 @@ impl<'w> ResponseEnd<'w> {
         let payload = buf.get(payload_at..payload_at + header.len).unwrap_or_default();
         if first == response::ERR {
             self.summary.error = Some(ErrPacket::parse(payload)?.code);
-            self.summary.status = None;
             self.summary.results += 1;
             self.pass(buf, header);
             self.state = State::Done;

@@ -1,0 +1,474 @@
+//! One connection to a server, and what is known to be set on it.
+
+use std::{io, sync::Arc, time::Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weir_wire::{
+    Malformed,
+    command::com,
+    error_code::ErrorCode,
+    framer::first_packet,
+    packet_with,
+    response::{ErrPacket, TextRow},
+    response_end::{BACKEND_FLAGS, Expect, ResponseEnd, Scan, Summary},
+    server_version::Flavour,
+    write_packet,
+};
+
+use crate::{
+    dial::ServerFacts,
+    pool::{Class, Lease},
+    prepared::PreparedOnServer,
+    state::{self, State, write_transition},
+    stream::{Detached, Stream},
+};
+
+/// Most bytes that an answer to one of Weir's own commands may have.
+const MAX_REPLY: usize = 4 << 20;
+
+/// Why a connection can no longer be used, or what the server said no to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The network failed.
+    #[error("connection to the server failed: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server sent something that is no answer.
+    #[error("the server sent a {0}")]
+    Malformed(#[from] Malformed),
+    /// The answer to one of Weir's own commands is too long.
+    #[error("the server's answer is longer than {MAX_REPLY} bytes")]
+    TooLong,
+    /// The server refused the command; the connection is fine.
+    #[error("the server answered {number}: {text}", number = .code.number)]
+    Server {
+        /// Its number.
+        code: ErrorCode,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// The whole answer to one of Weir's own commands.
+#[derive(Debug)]
+pub struct Reply {
+    /// Packets, as a client with the backend's flags would see them.
+    pub bytes: Vec<u8>,
+    /// What the control packets told.
+    pub summary: Summary,
+    /// Session-state records.
+    pub tracked: Vec<u8>,
+}
+
+impl Reply {
+    /// The rows of a text result set; NULL is `None`.
+    ///
+    /// # Errors
+    /// It is not a well-formed result set.
+    pub fn rows(&self) -> Result<Vec<Vec<Option<Vec<u8>>>>, Malformed> {
+        let mut rest = self.bytes.as_slice();
+        let mut next = || {
+            let (header, payload) = first_packet(rest)?;
+            rest = rest.get(4 + header.len..).unwrap_or_default();
+            Some(payload)
+        };
+        let mut columns = next().and_then(|p| p.first().copied()).unwrap_or(0);
+        while columns > 0 {
+            next();
+            columns -= 1;
+        }
+        let mut rows = Vec::new();
+        while let Some(payload) = next() {
+            if rows.len() as u64 == self.summary.rows {
+                break;
+            }
+            let mut values = TextRow::new(payload);
+            let mut row = Vec::new();
+            while !values.is_empty() {
+                row.push(values.value()?.map(<[u8]>::to_vec));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    server: Arc<ServerFacts>,
+    thread_id: u32,
+    class: Class,
+    state: Arc<State>,
+    /// What the server gave the connection at login or reset; what a session with nothing set sees.
+    baseline: Arc<State>,
+    multi_statements: bool,
+    /// The worker whose event loop the socket is in.
+    pub(crate) home: usize,
+    pub(crate) created: Instant,
+    pub(crate) idle_since: Instant,
+    /// Something is set on it that no [`State`] names: reset it before another session gets it.
+    dirty: bool,
+    /// It was interrupted in the middle of an exchange: close it.
+    broken: bool,
+    /// Statements prepared on it.
+    pub prepared: PreparedOnServer,
+    /// Keeps its place in the pool's budget.
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Connection {
+    /// A connection right after login, before [`prepare_for_use`](Self::prepare_for_use).
+    pub(crate) fn new(stream: Stream, server: Arc<ServerFacts>, thread_id: u32, class: Class, now: Instant) -> Self {
+        let nothing = Arc::clone(&server.nothing);
+        Self {
+            stream,
+            server,
+            thread_id,
+            class,
+            state: Arc::clone(&nothing),
+            baseline: nothing,
+            multi_statements: false,
+            home: 0,
+            created: now,
+            idle_since: now,
+            dirty: false,
+            broken: false,
+            prepared: PreparedOnServer::default(),
+            lease: None,
+        }
+    }
+
+    /// The bytes to and from the server.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// The server's own id of this connection, for KILL.
+    #[must_use]
+    pub fn thread_id(&self) -> u32 {
+        self.thread_id
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &Arc<ServerFacts> {
+        &self.server
+    }
+
+    /// What the server is became known.
+    pub(crate) fn set_server(&mut self, server: Arc<ServerFacts>) {
+        self.server = server;
+    }
+
+    /// Capabilities it was logged in with.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What is set on it.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// What the server gave it at login.
+    #[must_use]
+    pub fn baseline(&self) -> &Arc<State> {
+        &self.baseline
+    }
+
+    /// The server told that something changed.
+    pub fn set_state(&mut self, state: Arc<State>) {
+        self.state = state;
+    }
+
+    /// Does it take several statements in one text?
+    #[must_use]
+    pub fn multi_statements(&self) -> bool {
+        self.multi_statements
+    }
+
+    /// A client's COM_SET_OPTION was answered with OK.
+    pub fn set_multi_statements(&mut self, on: bool) {
+        self.multi_statements = on;
+    }
+
+    /// Something was left on it that only a reset takes away.
+    pub fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Must it be reset before another session gets it?
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// An exchange on it begins, which must end before it may be used again.
+    pub fn exchange_begins(&mut self) {
+        self.broken = true;
+    }
+
+    /// The exchange ended: the server waits for the next command.
+    pub fn exchange_ended(&mut self) {
+        self.broken = false;
+    }
+
+    /// Was an exchange on it not brought to its end?
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Is it ready for a session that wants `state`, without any command before?
+    #[must_use]
+    pub fn matches(&self, state: &Arc<State>, multi_statements: bool) -> bool {
+        Arc::ptr_eq(&self.state, state) && self.multi_statements == multi_statements
+    }
+
+    /// Makes `want` its state: at most one round trip, none if it is so already. Returns whether one was made.
+    ///
+    /// # Errors
+    /// The server refused a part of it (then what is set is not known, and the connection is marked broken unless
+    /// only the default database was refused), or the connection failed.
+    pub async fn become_state(&mut self, want: &Arc<State>, multi_statements: bool) -> Result<bool, ConnectionError> {
+        if self.matches(want, multi_statements) {
+            return Ok(false);
+        }
+        let mut out = Vec::new();
+        let option = self.multi_statements != multi_statements;
+        if option {
+            packet_with(&mut out, 0, |w| {
+                w.u8(com::SET_OPTION).u16(u16::from(!multi_statements));
+            });
+        }
+        let transition = write_transition(&self.state, want, self.server.version.flavour, &mut out);
+        if transition.needs_new_login {
+            self.broken = true;
+            return Err(ConnectionError::Closed);
+        }
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let mut refused = None;
+        let mut state = (*self.state).clone();
+        if option {
+            self.read_reply(Expect::One).await?;
+            self.multi_statements = multi_statements;
+        }
+        if transition.sets {
+            match self.read_reply(Expect::One).await {
+                Ok(_) => {
+                    let database = state.database().map(<[u8]>::to_vec);
+                    state = (**want).clone();
+                    state.set_database(database.as_deref());
+                }
+                Err(error @ ConnectionError::Server { .. }) => refused = Some((error, true)),
+                Err(error) => return Err(error),
+            }
+        }
+        if transition.database {
+            match self.read_reply(Expect::One).await {
+                Ok(_) => state.set_database(want.database()),
+                Err(error @ ConnectionError::Server { .. }) => {
+                    refused = refused.or(Some((error, false)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            None => {
+                self.state = Arc::clone(want);
+                self.broken = false;
+                Ok(true)
+            }
+            Some((error, unknown)) => {
+                self.state = self.server.states.share(state);
+                self.broken = unknown;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends one command and reads its whole answer.
+    ///
+    /// # Errors
+    /// The server refused it, or the connection failed.
+    pub async fn command(&mut self, payload: &[u8], expect: Expect) -> Result<Reply, ConnectionError> {
+        let mut out = Vec::with_capacity(payload.len() + 4);
+        write_packet(&mut out, 0, payload);
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let reply = self.read_reply(expect).await;
+        if !matches!(reply, Err(ConnectionError::Io(_) | ConnectionError::Closed | ConnectionError::Malformed(_) | ConnectionError::TooLong)) {
+            self.broken = false;
+        }
+        reply
+    }
+
+    /// Sends a text of Weir's own.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn query(&mut self, sql: &str) -> Result<Reply, ConnectionError> {
+        let mut payload = Vec::with_capacity(sql.len() + 1);
+        payload.push(com::QUERY);
+        payload.extend_from_slice(sql.as_bytes());
+        self.command(&payload, Expect::Results).await
+    }
+
+    /// Reads exactly one answer. The server must not have been asked for more than is read, command by command.
+    ///
+    /// # Errors
+    /// The answer is an error, or the connection failed.
+    pub async fn read_reply(&mut self, expect: Expect) -> Result<Reply, ConnectionError> {
+        let mut end = ResponseEnd::new(expect, BACKEND_FLAGS, None, None);
+        let mut bytes: Vec<u8> = Vec::new();
+        loop {
+            // byte counts are asked for exactly, so that the next pipelined answer stays in the socket
+            let want = self.missing(&bytes, &end);
+            let mut chunk = (&mut self.stream).take(want as u64);
+            if chunk.read_buf(&mut bytes).await? == 0 {
+                return Err(ConnectionError::Closed);
+            }
+            if end.scan(&mut bytes)? == Scan::Done {
+                break;
+            }
+            if bytes.len() > MAX_REPLY {
+                return Err(ConnectionError::TooLong);
+            }
+        }
+        if let Some(code) = end.summary().error {
+            let text = last_error_text(&bytes);
+            return Err(ConnectionError::Server { code, text });
+        }
+        let (summary, tracked) = (*end.summary(), end.tracked().to_vec());
+        Ok(Reply { bytes, summary, tracked })
+    }
+
+    /// How many bytes are surely still part of this answer: the rest of a header, or of a packet.
+    fn missing(&self, bytes: &[u8], end: &ResponseEnd<'_>) -> usize {
+        let tail = bytes.get(end.boundary()..).unwrap_or_default();
+        match weir_wire::framer::Header::parse(tail) {
+            None => 4 - tail.len().min(3),
+            Some(header) => (4 + header.len).saturating_sub(tail.len()).max(1),
+        }
+    }
+
+    /// Arms the trackers and reads what the server gave the connection. `after_reset` resets it first; all in one
+    /// write.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub async fn prepare_for_use(&mut self, after_reset: bool) -> Result<(), ConnectionError> {
+        let flavour = self.server.version.flavour;
+        let mut out = Vec::new();
+        if after_reset {
+            packet_with(&mut out, 0, |w| {
+                w.u8(com::RESET_CONNECTION);
+            });
+        }
+        packet_with(&mut out, 0, |w| {
+            w.u8(com::QUERY).bytes(arm_trackers(flavour).as_bytes());
+        });
+        packet_with(&mut out, 0, |w| {
+            w.u8(com::QUERY).bytes(state::select_all(flavour).as_bytes());
+        });
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        if after_reset {
+            self.read_reply(Expect::One).await?;
+            self.prepared = PreparedOnServer::default();
+            self.multi_statements = false;
+        }
+        self.read_reply(Expect::Results).await?;
+        let reply = self.read_reply(Expect::Results).await?;
+        let mut rows = reply.rows()?;
+        let row = rows.pop().unwrap_or_default();
+        let mut values = row.into_iter().map(|v| v.unwrap_or_default().into_boxed_slice());
+        let database = values.next().filter(|d| !d.is_empty());
+        let state = State::from_values(database.as_deref(), values.collect())
+            .ok_or(Malformed { what: "answer to the first question about variables", at: 0 })?;
+        self.state = self.server.states.share(state);
+        self.baseline = Arc::clone(&self.state);
+        self.dirty = false;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Sets the trackers to what Weir needs.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub async fn arm_trackers(&mut self) -> Result<(), ConnectionError> {
+        self.query(arm_trackers(self.server.version.flavour)).await.map(|_| ())
+    }
+
+    /// Takes the socket out of its event loop before the connection goes to another worker. TLS stays where it is.
+    pub(crate) fn park(&mut self) {
+        if let Stream::Plain(_) = self.stream {
+            let stream = std::mem::replace(&mut self.stream, Stream::Parked(None));
+            if let Stream::Plain(socket) = stream {
+                self.stream = Stream::Parked(socket.detach().ok());
+            }
+        }
+    }
+
+    /// Puts a parked socket into the event loop of the calling worker.
+    pub(crate) fn unpark(&mut self, worker: usize) -> io::Result<()> {
+        if let Stream::Parked(socket) = &mut self.stream {
+            let socket = socket.take().ok_or(io::ErrorKind::NotConnected)?;
+            self.stream = Stream::Plain(Detached::attach(socket)?);
+            self.home = worker;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye, if the server is waiting for a command.
+    pub(crate) fn say_goodbye(&mut self) {
+        if !self.broken {
+            self.stream.write_now(&[1, 0, 0, 0, com::QUIT]);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.say_goodbye();
+    }
+}
+
+fn last_error_text(bytes: &[u8]) -> String {
+    let mut rest = bytes;
+    let mut text = String::new();
+    while let Some((header, payload)) = first_packet(rest) {
+        if let (Some(0xFF), Ok(err)) = (payload.first(), ErrPacket::parse(payload)) {
+            text = String::from_utf8_lossy(err.message).into_owned();
+        }
+        rest = rest.get(4 + header.len..).unwrap_or_default();
+    }
+    text
+}
+
+/// The trackers are on from the first statement: they are the evidence that a statement changed something which its
+/// text does not show. Source: "Server Tracking of Client Session State" in both manuals.
+fn arm_trackers(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "SET SESSION session_track_system_variables='*',SESSION session_track_schema=ON,\
+             SESSION session_track_state_change=ON,SESSION session_track_gtids=OWN_GTID,\
+             SESSION session_track_transaction_info='CHARACTERISTICS'"
+        }
+        Flavour::MariaDb => {
+            "SET SESSION session_track_system_variables='*',SESSION session_track_schema=ON,\
+             SESSION session_track_state_change=ON,SESSION session_track_transaction_info='CHARACTERISTICS'"
+        }
+    }
+}

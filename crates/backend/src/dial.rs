@@ -1,0 +1,267 @@
+//! Makes connections to one instance: resolve, connect, TLS, log in, read what the server is and gives.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use weir_catalog::slice::{Address, BackendAccount, BackendTlsMode};
+use weir_wire::{Malformed, server_version::ServerVersion};
+
+use crate::{
+    connection::{Connection, ConnectionError},
+    pool::Class,
+    state::{Interner, State, variable_count},
+    stream::Socket,
+};
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name does not resolve.
+    #[error("the name {host} does not resolve: {error}")]
+    Resolve {
+        /// Host name.
+        host: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nobody listens, or the network does not get there.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// It took too long.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// TLS is demanded, and the server does not offer it.
+    #[error("the server does not offer TLS, which the slice demands")]
+    NoTls,
+    /// TLS failed.
+    #[error("TLS failed: {0}")]
+    Tls(io::Error),
+    /// The server does not let Weir in.
+    #[error("login failed: {0}")]
+    Login(String),
+    /// The connection failed while it was made ready.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The server sent something that is no greeting, or no login.
+    #[error("the server sent a {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// What is known of a server since a connection to it was made.
+#[derive(Debug)]
+pub struct ServerFacts {
+    /// Family and version.
+    pub version: ServerVersion,
+    /// Collations by id: character set and collation name.
+    collations: HashMap<u16, (String, String)>,
+    /// Character set and collation of a client that asks for none that the server knows.
+    default_charset: (String, String),
+    /// The server's `max_allowed_packet`, bytes.
+    pub max_allowed_packet: usize,
+    /// Shares equal states.
+    pub(crate) states: Arc<Interner<State>>,
+    /// Stands for a state that is not known yet.
+    pub(crate) nothing: Arc<State>,
+}
+
+impl ServerFacts {
+    /// Character set and collation of a collation id, if the server knows it and lets clients use it.
+    #[must_use]
+    pub fn charset_of(&self, id: u16) -> Option<(String, String)> {
+        self.collations.get(&id).filter(|(charset, _)| is_client_charset(charset)).cloned()
+    }
+
+    /// A character set by name, with `collation` or its own default.
+    #[must_use]
+    pub fn charset_named(&self, charset: &str, collation: Option<&str>) -> Option<(String, String)> {
+        let collation = match collation {
+            Some(collation) => collation.to_owned(),
+            None => self
+                .collations
+                .iter()
+                .filter(|(_, (c, _))| c == charset)
+                .min_by_key(|(id, _)| **id)
+                .map(|(_, (_, collation))| collation.clone())?,
+        };
+        Some((charset.to_owned(), collation))
+    }
+
+    /// The shared form of a state.
+    #[must_use]
+    pub fn share(&self, state: State) -> Arc<State> {
+        self.states.share(state)
+    }
+
+    /// What the server gives clients that ask for nothing it knows.
+    #[must_use]
+    pub fn default_charset(&self) -> (String, String) {
+        self.default_charset.clone()
+    }
+}
+
+/// Character sets that cannot be `character_set_client`. Source: "Impermissible Client Character Sets".
+fn is_client_charset(name: &str) -> bool {
+    !matches!(name, "ucs2" | "utf16" | "utf16le" | "utf32")
+}
+
+/// Where and as whom to log in.
+#[derive(Debug)]
+pub struct DialerOptions {
+    /// Where the instance listens.
+    pub address: Address,
+    /// The account.
+    pub account: BackendAccount,
+    /// How much TLS is demanded.
+    pub tls_mode: BackendTlsMode,
+    /// TLS settings; `None` if TLS is off.
+    pub tls: Option<Arc<crate::tls::TlsSettings>>,
+    /// Shares equal states.
+    pub states: Arc<Interner<State>>,
+}
+
+/// Makes connections to one instance.
+#[derive(Debug)]
+pub struct Dialer {
+    pub(crate) options: DialerOptions,
+    nothing: Arc<State>,
+    facts: RwLock<Option<Arc<ServerFacts>>>,
+    baselines: Mutex<HashMap<Class, Arc<State>>>,
+}
+
+impl Dialer {
+    /// A dialer that has not dialed yet.
+    #[must_use]
+    pub fn new(options: DialerOptions) -> Self {
+        let nothing = State::from_values(None, vec![Box::default(); variable_count()]);
+        #[allow(clippy::expect_used, reason = "the number of values is the number that is asked for")]
+        let nothing = options.states.share(nothing.expect("as many values as variables"));
+        Self { options, nothing, facts: RwLock::default(), baselines: Mutex::default() }
+    }
+
+    /// A state for commands that need none.
+    #[must_use]
+    pub fn any_state(&self) -> &Arc<State> {
+        &self.nothing
+    }
+
+    /// What is known of the server; `None` before the first connection.
+    #[must_use]
+    pub fn facts(&self) -> Option<Arc<ServerFacts>> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the server gave the last connection of a class at login.
+    #[must_use]
+    pub fn baseline(&self, class: Class) -> Option<(Arc<ServerFacts>, Arc<State>)> {
+        let baseline = self.baselines.lock().unwrap_or_else(PoisonError::into_inner).get(&class).cloned()?;
+        Some((self.facts()?, baseline))
+    }
+
+    /// Makes a connection that is ready for use.
+    ///
+    /// # Errors
+    /// The instance is not there, does not let Weir in, or is too slow.
+    pub async fn dial(&self, class: Class, limit: Duration) -> Result<Connection, DialError> {
+        match tokio::time::timeout(limit, self.dial_without_limit(class)).await {
+            Ok(result) => result,
+            Err(_) => Err(DialError::Timeout(limit)),
+        }
+    }
+
+    async fn dial_without_limit(&self, class: Class) -> Result<Connection, DialError> {
+        let socket = self.connect().await?;
+        let (stream, version, thread_id) = self.log_in(socket, class).await?;
+        let known = self.facts().filter(|facts| facts.version == version);
+        let is_new = known.is_none();
+        let facts = known.unwrap_or_else(|| Arc::new(self.bare_facts(version.clone())));
+        let mut connection = Connection::new(stream, facts, thread_id, class, Instant::now());
+        if is_new {
+            let facts = self.learn(&mut connection, version).await?;
+            connection.set_server(Arc::clone(&facts));
+            *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        }
+        connection.prepare_for_use(false).await?;
+        let baseline = Arc::clone(connection.baseline());
+        self.baselines.lock().unwrap_or_else(PoisonError::into_inner).insert(class, baseline);
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<Socket, DialError> {
+        match &self.options.address {
+            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await.map_err(DialError::Connect)?)),
+            Address::Tcp { host, port } => {
+                let resolved = lookup_host((host.as_str(), *port)).await;
+                let addresses =
+                    resolved.map_err(|error| DialError::Resolve { host: host.clone(), error })?;
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for address in addresses {
+                    match TcpStream::connect(address).await {
+                        Ok(stream) => {
+                            stream.set_nodelay(true).map_err(DialError::Connect)?;
+                            let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+                            socket2::SockRef::from(&stream)
+                                .set_tcp_keepalive(&keepalive)
+                                .map_err(DialError::Connect)?;
+                            return Ok(Socket::Tcp(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(DialError::Connect(last))
+            }
+        }
+    }
+
+    /// The name that the server's certificate must bear.
+    pub(crate) fn server_name(&self) -> Result<ServerName<'static>, DialError> {
+        let host = match &self.options.address {
+            Address::Tcp { host, .. } => host.clone(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        ServerName::try_from(host).map_err(|e| DialError::Tls(io::Error::other(e)))
+    }
+
+    fn bare_facts(&self, version: ServerVersion) -> ServerFacts {
+        ServerFacts {
+            version,
+            collations: HashMap::new(),
+            default_charset: ("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned()),
+            max_allowed_packet: usize::MAX,
+            states: Arc::clone(&self.options.states),
+            nothing: Arc::clone(&self.nothing),
+        }
+    }
+
+    /// The first connection to a server asks what collations it has and how large packets may be.
+    async fn learn(&self, connection: &mut Connection, version: ServerVersion) -> Result<Arc<ServerFacts>, DialError> {
+        let mut facts = self.bare_facts(version);
+        let collations = connection
+            .query("SELECT ID,CHARACTER_SET_NAME,COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL")
+            .await?;
+        for row in collations.rows()? {
+            let mut values = row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
+            if let (Some(id), Some(charset), Some(collation)) = (values.next(), values.next(), values.next()) {
+                if let Ok(id) = id.parse() {
+                    facts.collations.insert(id, (charset, collation));
+                }
+            }
+        }
+        let reply = connection
+            .query("SELECT @@GLOBAL.max_allowed_packet,@@GLOBAL.character_set_client,@@GLOBAL.collation_connection")
+            .await?;
+        if let Some(row) = reply.rows()?.into_iter().next() {
+            let mut values = row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
+            if let (Some(packet), Some(charset), Some(collation)) = (values.next(), values.next(), values.next()) {
+                facts.max_allowed_packet = packet.parse().unwrap_or(usize::MAX);
+                facts.default_charset = (charset, collation);
+            }
+        }
+        Ok(Arc::new(facts))
+    }
+}

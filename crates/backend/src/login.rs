@@ -1,0 +1,178 @@
+//! The login exchange with a server: the protocol's states, driven over a socket.
+
+use std::{io, sync::Arc};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use weir_catalog::slice::BackendTlsMode;
+use weir_wire::{
+    Malformed,
+    capability::Capabilities,
+    connect::{ConnectError, ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish},
+    framer::{HEADER_LEN, Header},
+    greeting::MariaDbCapabilities,
+    login::Attributes,
+    server_version::ServerVersion,
+    write_packet,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    connection::ConnectionError,
+    dial::{DialError, Dialer},
+    pool::Class,
+    stream::{Socket, Stream},
+};
+
+/// A packet of a login is never longer.
+const MAX_LOGIN_PACKET: usize = 64 << 10;
+
+/// utf8mb4_general_ci: known to every server since 5.5.
+const COLLATION: u8 = 45;
+
+impl Dialer {
+    /// Logs in over a fresh socket: the stream, the server's version, and its id of the connection.
+    pub(crate) async fn log_in(&self, socket: Socket, class: Class) -> Result<(Stream, ServerVersion, u32), DialError> {
+        let is_local = matches!(socket, Socket::Unix(_));
+        let mut talk = Talk { stream: Stream::Plain(socket), sequence: 0 };
+        let greeting = talk.read().await?;
+        let mut step = ExpectGreeting::new(self.connect_options(class, is_local)).handle(&greeting)?;
+        let mut untrusted = None;
+        let logged_in = loop {
+            step = match step {
+                Step::StartTls { payload, then } => {
+                    talk.write(&payload).await?;
+                    talk = self.start_tls(talk).await?;
+                    match self.check_certificate(&talk.stream) {
+                        Ok(()) => then.done(),
+                        // the login is ended in good form, so that the server does not count it against this host
+                        Err(error) => {
+                            untrusted = Some(error);
+                            then.decline()
+                        }
+                    }
+                }
+                Step::Send { payload, then } => {
+                    talk.write(payload.as_bytes()).await?;
+                    let reply = talk.read().await?;
+                    match then.handle(&reply) {
+                        Err(ConnectError::Declined) => {
+                            return Err(untrusted.unwrap_or_else(|| DialError::Login("declined".into())));
+                        }
+                        next => next?,
+                    }
+                }
+                Step::Read { then } => {
+                    let reply = talk.read().await?;
+                    then.handle(&reply)?
+                }
+                Step::Done(logged_in) => break logged_in,
+            };
+        };
+        let needed = Capabilities::SESSION_TRACK | Capabilities::DEPRECATE_EOF;
+        if !logged_in.agreed.contains(needed) {
+            return Err(DialError::Login("the server is too old: it does not track session state (MySQL 5.7, MariaDB 10.2 or newer is needed)".into()));
+        }
+        let text = String::from_utf8_lossy(&logged_in.greeting.version).into_owned();
+        let version = ServerVersion::parse(&text).ok_or(Malformed { what: "server version", at: 1 })?;
+        Ok((talk.stream, version, logged_in.greeting.connection_id))
+    }
+
+    fn connect_options(&self, class: Class, is_local: bool) -> ConnectOptions {
+        let mut capabilities = Capabilities::LONG_FLAG
+            | Capabilities::TRANSACTIONS
+            | Capabilities::MULTI_RESULTS
+            | Capabilities::PS_MULTI_RESULTS
+            | Capabilities::SESSION_TRACK
+            | Capabilities::DEPRECATE_EOF
+            | Capabilities::CONNECT_ATTRS
+            | Capabilities::PLUGIN_AUTH_LENENC;
+        capabilities.set(Capabilities::FOUND_ROWS, class.found_rows);
+        capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
+        capabilities.set(Capabilities::INTERACTIVE, class.interactive);
+        let mut attributes = Attributes::new();
+        attributes.push(b"_client_name", b"weir");
+        attributes.push(b"_client_version", env!("CARGO_PKG_VERSION").as_bytes());
+        attributes.push(b"program_name", b"weir");
+        let tls = match self.options.tls_mode {
+            _ if is_local => TlsWish::Off,
+            BackendTlsMode::Off => TlsWish::Off,
+            BackendTlsMode::Preferred => TlsWish::Preferred,
+            BackendTlsMode::Required | BackendTlsMode::VerifyCa | BackendTlsMode::VerifyIdentity => TlsWish::Required,
+        };
+        ConnectOptions {
+            user: self.options.account.user.clone().into_bytes(),
+            password: Zeroizing::new(self.options.account.password.reveal().as_bytes().to_vec()),
+            database: None,
+            capabilities,
+            mariadb: MariaDbCapabilities::empty(),
+            collation: COLLATION,
+            attributes,
+            max_packet_size: 1 << 30,
+            tls,
+            server_key: ServerKey::Ask,
+            is_local,
+        }
+    }
+
+    async fn start_tls(&self, talk: Talk) -> Result<Talk, DialError> {
+        let (Some(tls), Stream::Plain(socket)) = (&self.options.tls, talk.stream) else {
+            return Err(DialError::Tls(io::Error::other("TLS is not set up")));
+        };
+        let connector = TlsConnector::from(Arc::clone(&tls.config));
+        let stream = connector.connect(self.server_name()?, socket).await.map_err(DialError::Tls)?;
+        Ok(Talk { stream: Stream::Tls(Box::new(stream.into())), sequence: talk.sequence })
+    }
+
+    /// Is the server who it should be, as far as the mode asks?
+    fn check_certificate(&self, stream: &Stream) -> Result<(), DialError> {
+        let (Some(tls), Stream::Tls(stream)) = (&self.options.tls, stream) else { return Ok(()) };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        tls.check(chain, &self.server_name()?).map_err(|e| DialError::Tls(io::Error::other(e)))
+    }
+}
+
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::TlsNotOffered => Self::NoTls,
+            ConnectError::Malformed(malformed) => Self::Malformed(malformed),
+            other => Self::Login(other.to_string()),
+        }
+    }
+}
+
+/// Packets of a login, one after the other.
+struct Talk {
+    stream: Stream,
+    sequence: u8,
+}
+
+impl Talk {
+    async fn read(&mut self) -> Result<Vec<u8>, DialError> {
+        let mut header = [0; HEADER_LEN];
+        self.stream.read_exact(&mut header).await.map_err(ended)?;
+        let header = Header::parse(&header).ok_or(Malformed { what: "packet header", at: 0 })?;
+        if header.len > MAX_LOGIN_PACKET {
+            return Err(Malformed { what: "packet of a login that is far too long", at: 0 }.into());
+        }
+        self.sequence = header.sequence.wrapping_add(1);
+        let mut payload = vec![0; header.len];
+        self.stream.read_exact(&mut payload).await.map_err(ended)?;
+        Ok(payload)
+    }
+
+    async fn write(&mut self, payload: &[u8]) -> Result<(), DialError> {
+        let mut out = Zeroizing::new(Vec::with_capacity(payload.len() + HEADER_LEN));
+        self.sequence = write_packet(&mut out, self.sequence, payload);
+        self.stream.write_all(&out).await.map_err(ended)?;
+        self.stream.flush().await.map_err(ended)
+    }
+}
+
+fn ended(error: io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => DialError::Connection(ConnectionError::Closed),
+        _ => DialError::Connection(ConnectionError::Io(error)),
+    }
+}

@@ -1,0 +1,574 @@
+//! All connections of one namespace to one instance.
+//!
+//! The budget is one number for the process; idle connections and queues are kept by worker (see `shard`). A
+//! connection given back goes to the session that waits longest on the same worker, unless one on another worker
+//! has waited noticeably longer. The pool grows when a session has waited longer than a new connection would take
+//! to be worth it: few connections make the server cheaper.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+use weir_catalog::namespace::PoolSettings;
+
+use crate::{
+    checkout::{Checkout, CheckoutError},
+    connection::Connection,
+    dial::Dialer,
+    health::Health,
+    metrics::{PoolMetrics, count, uncount},
+    shard::{Delivery, HandOver, Shard, Waiter, micros_between},
+    state::State,
+};
+
+/// A session waits this long before the pool grows for it, if others are using connections already.
+const GROW_AFTER: Duration = Duration::from_millis(2);
+/// How often a waiting session looks again whether the pool may grow.
+const GROW_AGAIN: Duration = Duration::from_millis(50);
+/// A session on another worker is served first if it has waited this much longer.
+const NOTICEABLY_LONGER_MICROS: u64 = 1000;
+/// A session whose capabilities need another login waits this long for a connection of its own kind before one of
+/// another kind is closed for it.
+const CLASS_PATIENCE: Duration = Duration::from_millis(50);
+/// A connection idle for longer is checked with a system call before it is lent.
+const TRUST_IDLE: Duration = Duration::from_millis(500);
+
+/// Client capabilities that a backend connection must have been logged in with, since nothing switches them later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Class {
+    /// CLIENT_FOUND_ROWS.
+    pub found_rows: bool,
+    /// CLIENT_IGNORE_SPACE.
+    pub ignore_space: bool,
+    /// CLIENT_INTERACTIVE.
+    pub interactive: bool,
+}
+
+/// What a session wants of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// Capabilities.
+    pub class: Class,
+    /// State that the statement needs; a connection that has it is preferred.
+    pub state: &'a Arc<State>,
+    /// COM_SET_OPTION.
+    pub multi_statements: bool,
+    /// The statement cannot be sent a second time: ask the kernel whether the connection is alive.
+    pub thorough: bool,
+}
+
+/// How a pool is made.
+#[derive(Debug)]
+pub struct PoolOptions {
+    /// Name in messages and metrics: `host:port`.
+    pub instance: String,
+    /// Name of the namespace, for messages and metrics.
+    pub namespace: String,
+    /// Sizes and times.
+    pub settings: PoolSettings,
+    /// Makes connections.
+    pub dialer: Dialer,
+    /// Number of workers.
+    pub workers: usize,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Pool {
+    me: Weak<Pool>,
+    options: PoolOptions,
+    shards: Box<[Shard]>,
+    /// Open connections and those being dialed.
+    open: AtomicUsize,
+    dialing: AtomicUsize,
+    closed: AtomicBool,
+    health: Health,
+    epoch: Instant,
+    seed: AtomicU64,
+}
+
+/// A place in a pool's budget. Dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Pool>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(options: PoolOptions, now: Instant) -> Arc<Self> {
+        let shards = (0..options.workers.max(1)).map(|_| Shard::new()).collect();
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            shards,
+            open: AtomicUsize::new(0),
+            dialing: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            health: Health::new(now),
+            epoch: now,
+            seed: AtomicU64::new(0x9E37_79B9_7F4A_7C15),
+            options,
+        })
+    }
+
+    /// Name in messages and metrics.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.options.instance
+    }
+
+    /// Name of the namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.options.namespace
+    }
+
+    /// Is the instance reachable?
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Sizes and times.
+    #[must_use]
+    pub fn settings(&self) -> &PoolSettings {
+        &self.options.settings
+    }
+
+    /// Makes connections; also knows what the server was seen to be.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.options.dialer
+    }
+
+    /// Sessions that use or wait for a connection: what balancing goes by.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|s| usize::try_from(s.counters.in_use.load(Ordering::Relaxed)).unwrap_or(0) + s.waiting())
+            .sum()
+    }
+
+    /// All counters, summed over the workers.
+    #[must_use]
+    pub fn metrics(&self) -> PoolMetrics {
+        let mut sum = PoolMetrics::default();
+        for shard in &self.shards {
+            shard.counters.add_to(&mut sum);
+            sum.idle += shard.idle_len() as u64;
+            sum.waiting += shard.waiting() as u64;
+        }
+        sum.open = self.open.load(Ordering::SeqCst) as u64;
+        sum
+    }
+
+    /// Lends a connection to a session of `worker`. The connection's state is not yet the wanted one.
+    ///
+    /// # Errors
+    /// The instance is down, the queue is full, or nobody gave a connection back in time.
+    pub async fn checkout(self: &Arc<Self>, worker: usize, want: &Want<'_>) -> Result<Checkout, CheckoutError> {
+        let shard = self.shard(worker);
+        let connection = match self.take_idle(worker, want) {
+            Some(connection) => connection,
+            None => {
+                count(&shard.counters.waits);
+                let since = Instant::now();
+                let waited = Box::pin(self.wait(worker, want, since)).await;
+                shard.counters.wait_micros.fetch_add(micros_between(since, Instant::now()), Ordering::Relaxed);
+                waited?
+            }
+        };
+        count(&shard.counters.checkouts);
+        count(&shard.counters.in_use);
+        Ok(Checkout::new(connection, Arc::clone(self), worker))
+    }
+
+    /// Closes idle connections and lets no new ones be made: the instance left the configuration.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for shard in &self.shards {
+            drop(shard.retire(|_| true));
+            shard.refuse_all(&CheckoutError::Closed { instance: self.instance().to_owned() }, self.epoch);
+        }
+    }
+
+    /// Once a second, by each worker: closes connections that are too old, idle for too long, or dead.
+    pub fn sweep(&self, worker: usize, now: Instant) {
+        let settings = &self.options.settings;
+        let shard = self.shard(worker);
+        shard.purge(self.epoch);
+        let spare = self.open.load(Ordering::SeqCst).saturating_sub(settings.min_idle as usize);
+        let mut closed = 0;
+        let retired = shard.retire(|connection| {
+            let idle_long = now.saturating_duration_since(connection.idle_since) > settings.idle_timeout;
+            let retire =
+                (idle_long && closed < spare) || self.is_too_old(connection, now) || connection.stream().is_readable(true);
+            closed += usize::from(retire);
+            retire
+        });
+        shard.counters.retired.fetch_add(retired.len() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn returned(&self, worker: usize) {
+        uncount(&self.shard(worker).counters.in_use);
+    }
+
+    /// A checkout ended.
+    pub(crate) fn give_back(self: &Arc<Self>, mut connection: Box<Connection>, worker: usize) {
+        let now = Instant::now();
+        if connection.is_broken() || self.closed.load(Ordering::SeqCst) || self.is_too_old(&connection, now) {
+            drop(connection);
+            self.replace(worker);
+            return;
+        }
+        self.health.answered(now);
+        if !connection.is_dirty() {
+            connection.idle_since = now;
+            self.place(connection, worker, now);
+            return;
+        }
+        count(&self.shard(worker).counters.resets);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            let limit = pool.options.settings.connect_timeout;
+            match tokio::time::timeout(limit, connection.prepare_for_use(true)).await {
+                Ok(Ok(())) => {
+                    let now = Instant::now();
+                    connection.idle_since = now;
+                    pool.place(connection, worker, now);
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(instance = pool.instance(), %error, "a connection could not be reset");
+                    drop(connection);
+                    pool.replace(worker);
+                }
+                Err(_) => {
+                    drop(connection);
+                    pool.replace(worker);
+                }
+            }
+        });
+    }
+
+    fn shard(&self, worker: usize) -> &Shard {
+        #[allow(clippy::indexing_slicing, reason = "the remainder is below the length, which is at least one")]
+        &self.shards[worker % self.shards.len()]
+    }
+
+    /// Give or take a tenth, so that connections made together do not end together.
+    fn is_too_old(&self, connection: &Connection, now: Instant) -> bool {
+        let max = self.options.settings.max_age;
+        let spread = max.mul_f64(f64::from(connection.thread_id() % 21) / 100.0);
+        now.saturating_duration_since(connection.created) > max.mul_f64(0.9) + spread
+    }
+
+    fn take_idle(&self, worker: usize, want: &Want<'_>) -> Option<Box<Connection>> {
+        loop {
+            let mut connection = match self.shard(worker).take_idle(want) {
+                Some(connection) => connection,
+                None => self.take_from_others(worker, want)?,
+            };
+            let trusted = !want.thorough && connection.idle_since.elapsed() < TRUST_IDLE;
+            if connection.stream().is_readable(!trusted) {
+                count(&self.shard(worker).counters.dead);
+                continue;
+            }
+            return Some(connection);
+        }
+    }
+
+    fn take_from_others(&self, worker: usize, want: &Want<'_>) -> Option<Box<Connection>> {
+        if self.shard(worker).waiting() > 0 {
+            return None;
+        }
+        let others = self.shards.iter().enumerate().filter(|(i, _)| *i != worker % self.shards.len());
+        for (_, shard) in others {
+            if let Some(mut connection) = shard.take_idle(want) {
+                count(&self.shard(worker).counters.moved);
+                connection.park();
+                if connection.unpark(worker).is_ok() {
+                    return Some(connection);
+                }
+            }
+        }
+        None
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        worker: usize,
+        want: &Want<'_>,
+        since: Instant,
+    ) -> Result<Box<Connection>, CheckoutError> {
+        let settings = &self.options.settings;
+        let shard = self.shard(worker);
+        let waiting: usize = self.shards.iter().map(Shard::waiting).sum();
+        if waiting >= settings.max_waiters as usize {
+            count(&shard.counters.queue_full);
+            return Err(CheckoutError::QueueFull { instance: self.instance().to_owned(), waiting });
+        }
+        let (deliver, mut delivery) = oneshot::channel();
+        shard.enqueue(Waiter { class: want.class, since, deliver }, self.epoch);
+        // a connection given back between the look and the queue would lie idle while we wait
+        self.serve_queue(worker, want);
+        self.grow(worker, want, since)?;
+        let mut pause = GROW_AFTER;
+        loop {
+            let left = settings.checkout_timeout.saturating_sub(since.elapsed());
+            match tokio::time::timeout(pause.min(left), &mut delivery).await {
+                Ok(Ok(delivered)) => return self.receive(delivered, worker),
+                Ok(Err(_)) => return Err(CheckoutError::Closed { instance: self.instance().to_owned() }),
+                Err(_) if since.elapsed() >= settings.checkout_timeout => break,
+                Err(_) => self.grow(worker, want, since)?,
+            }
+            pause = GROW_AGAIN;
+        }
+        delivery.close();
+        if let Ok(delivered) = delivery.try_recv() {
+            return self.receive(delivered, worker);
+        }
+        shard.purge(self.epoch);
+        count(&shard.counters.timeouts);
+        Err(CheckoutError::Timeout { instance: self.instance().to_owned(), waited: since.elapsed() })
+    }
+
+    fn receive(&self, delivered: Delivery, worker: usize) -> Result<Box<Connection>, CheckoutError> {
+        let mut connection = delivered?;
+        connection.unpark(worker).map_err(|e| CheckoutError::Down {
+            instance: self.instance().to_owned(),
+            error: format!("a connection could not be moved between workers: {e}"),
+        })?;
+        Ok(connection)
+    }
+
+    /// Idle connections that came while a session put itself into the queue go to the head of that queue.
+    fn serve_queue(self: &Arc<Self>, worker: usize, want: &Want<'_>) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            let Some(mut connection) = shard.take_where(|c| c.class() == want.class) else { continue };
+            if connection.stream().is_readable(true) {
+                continue;
+            }
+            self.place(connection, worker, now);
+        }
+    }
+
+    /// Makes a new connection for the queue, if the budget allows it and it is worth it.
+    fn grow(self: &Arc<Self>, worker: usize, want: &Want<'_>, since: Instant) -> Result<(), CheckoutError> {
+        let now = Instant::now();
+        let open = self.open.load(Ordering::SeqCst);
+        let dialing = self.dialing.load(Ordering::SeqCst);
+        let none_lives = open == dialing;
+        if !self.health.may_dial(now) {
+            if open > dialing {
+                return Ok(());
+            }
+            let error = self.health.view(now).error.unwrap_or_default();
+            return Err(CheckoutError::Down { instance: self.instance().to_owned(), error });
+        }
+        let waiting: usize = self.shards.iter().map(Shard::waiting).sum();
+        let worth_it = none_lives || now.saturating_duration_since(since) >= GROW_AFTER;
+        if !worth_it || dialing >= waiting {
+            return Ok(());
+        }
+        if let Some(lease) = self.lease() {
+            self.dial(worker, want.class, lease);
+        } else if now.saturating_duration_since(since) >= CLASS_PATIENCE {
+            // all places are taken, perhaps by idle connections that this session cannot use
+            let unsuitable = |c: &Connection| {
+                c.class() != want.class || (want.state.database().is_none() && c.state().database().is_some())
+            };
+            let closed = self.shards.iter().find_map(|s| s.take_where(unsuitable));
+            if closed.is_some() {
+                drop(closed);
+                if let Some(lease) = self.lease() {
+                    self.dial(worker, want.class, lease);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection was closed: somebody may be waiting for its place.
+    fn replace(self: &Arc<Self>, worker: usize) {
+        let now = Instant::now();
+        if self.closed.load(Ordering::SeqCst) || !self.health.may_dial(now) {
+            return;
+        }
+        let waiting = self.shards.iter().map(Shard::waiting).sum::<usize>();
+        if waiting > self.dialing.load(Ordering::SeqCst) {
+            if let Some(lease) = self.lease() {
+                self.dial(worker, Class::default(), lease);
+            }
+        }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        let capacity = self.options.settings.capacity as usize;
+        if self.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.open
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| (open < capacity).then_some(open + 1))
+            .ok()?;
+        self.me.upgrade().map(Lease)
+    }
+
+    fn dial(self: &Arc<Self>, worker: usize, class: Class, lease: Lease) {
+        let pool = Arc::clone(self);
+        pool.dialing.fetch_add(1, Ordering::SeqCst);
+        let shard = self.shard(worker);
+        count(&shard.counters.dials);
+        tokio::spawn(async move {
+            let dialed = pool.options.dialer.dial(class, pool.options.settings.connect_timeout).await;
+            pool.dialing.fetch_sub(1, Ordering::SeqCst);
+            let now = Instant::now();
+            match dialed {
+                Ok(mut connection) => {
+                    pool.health.answered(now);
+                    connection.lease = Some(lease);
+                    connection.home = worker;
+                    pool.place(Box::new(connection), worker, now);
+                }
+                Err(error) => {
+                    drop(lease);
+                    count(&pool.shard(worker).counters.dial_errors);
+                    pool.dial_failed(&error.to_string(), now);
+                }
+            }
+        });
+    }
+
+    fn dial_failed(&self, error: &str, now: Instant) {
+        if self.health.failed(now, error.to_owned(), self.random()) {
+            tracing::warn!(
+                namespace = self.namespace(),
+                instance = self.instance(),
+                error,
+                "a server cannot be used; it is tried again"
+            );
+        }
+        if self.open.load(Ordering::SeqCst) == 0 {
+            let refusal = CheckoutError::Down { instance: self.instance().to_owned(), error: error.to_owned() };
+            for shard in &self.shards {
+                shard.refuse_all(&refusal, self.epoch);
+            }
+        }
+    }
+
+    /// Ends the statement that runs on a connection, through a connection of its own beyond the budget.
+    ///
+    /// # Errors
+    /// The instance cannot be reached, or refuses. That the connection is gone already is no error.
+    pub async fn kill_query(&self, thread_id: u32) -> Result<(), crate::dial::DialError> {
+        let limit = self.options.settings.connect_timeout;
+        let mut connection = self.options.dialer.dial(Class::default(), limit).await?;
+        match connection.query(&format!("KILL QUERY {thread_id}")).await {
+            Err(crate::connection::ConnectionError::Server { code, .. })
+                if code == weir_wire::error_code::NO_SUCH_THREAD =>
+            {
+                Ok(())
+            }
+            other => Ok(other.map(|_| ())?),
+        }
+    }
+
+    /// A probe got no answer.
+    pub(crate) fn probe_failed(&self, error: &str) {
+        self.dial_failed(error, Instant::now());
+    }
+
+    /// Gives a connection to whoever has waited longest, or puts it among the idle ones.
+    fn place(self: &Arc<Self>, mut connection: Box<Connection>, worker: usize, now: Instant) {
+        let here = worker % self.shards.len();
+        let mut order: [usize; 2] = [here, here];
+        let own = self.shard(here).head_since();
+        let oldest = self
+            .shards
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != here)
+            .filter_map(|(i, s)| s.head_since().map(|since| (since, i)))
+            .min();
+        if let Some((since, other)) = oldest {
+            let first = own.is_none_or(|own| since + NOTICEABLY_LONGER_MICROS < own);
+            order = if first { [other, here] } else { [here, other] };
+        }
+        for target in order {
+            let shard = self.shard(target);
+            if shard.waiting() == 0 {
+                continue;
+            }
+            if target != connection.home {
+                count(&self.shard(here).counters.moved);
+                connection.park();
+            }
+            match shard.hand_over(connection, self.epoch, now, CLASS_PATIENCE) {
+                HandOver::Done => return,
+                HandOver::Nobody(back) => connection = back,
+                HandOver::WrongClass(back) => {
+                    drop(back);
+                    self.replace_for_head(target);
+                    return;
+                }
+            }
+        }
+        if connection.unpark(worker).is_err() {
+            return;
+        }
+        self.shard(here).push_idle(connection);
+        // somebody may have queued between our look and the push
+        if self.shards.iter().any(|s| s.waiting() > 0) {
+            self.rescue(worker, now);
+        }
+    }
+
+    /// The place of a connection of the wrong class goes to a new one for the head of the queue.
+    fn replace_for_head(self: &Arc<Self>, worker: usize) {
+        let class = self.shard(worker).head_class().unwrap_or_default();
+        if let Some(lease) = self.lease() {
+            self.dial(worker, class, lease);
+        }
+    }
+
+    fn rescue(self: &Arc<Self>, worker: usize, now: Instant) {
+        let here = self.shard(worker);
+        for shard in &self.shards {
+            let Some(class) = shard.head_class() else { continue };
+            if let Some(mut connection) = here.take_where(|c| c.class() == class) {
+                if !std::ptr::eq(shard, here) {
+                    connection.park();
+                }
+                match shard.hand_over(connection, self.epoch, now, CLASS_PATIENCE) {
+                    HandOver::Done => {}
+                    HandOver::Nobody(mut back) | HandOver::WrongClass(mut back) => {
+                        if back.unpark(worker).is_ok() {
+                            here.push_idle(back);
+                        }
+                    }
+                }
+                return;
+            }
+        }
+    }
+
+    /// A random number: xorshift is enough to spread retries.
+    fn random(&self) -> u64 {
+        let mut x = self.seed.load(Ordering::Relaxed) ^ micros_between(self.epoch, Instant::now());
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.seed.store(x | 1, Ordering::Relaxed);
+        x
+    }
+}

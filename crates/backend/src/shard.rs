@@ -1,0 +1,227 @@
+//! One worker's part of a pool: its idle connections and the sessions that wait for one.
+//!
+//! Idle connections are kept last in, first out, so that few stay warm and the rest can be closed. Waiting sessions
+//! are served first come, first served; across workers, whoever has waited noticeably longer.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    checkout::CheckoutError,
+    connection::Connection,
+    metrics::Counters,
+    pool::{Class, Want},
+};
+
+/// No session waits.
+const NOBODY: u64 = u64::MAX;
+/// How far down the idle list a better match is looked for.
+const LOOK_BACK: usize = 8;
+
+pub(crate) type Delivery = Result<Box<Connection>, CheckoutError>;
+
+/// A session in the queue.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) class: Class,
+    pub(crate) since: Instant,
+    pub(crate) deliver: oneshot::Sender<Delivery>,
+}
+
+/// See the module's text. Aligned so that workers do not share cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    lists: Mutex<Lists>,
+    /// Live entries of the queue.
+    waiting: AtomicUsize,
+    /// When the oldest began to wait, microseconds since the pool's start.
+    head_since: AtomicU64,
+    /// Length of the idle list.
+    idle: AtomicUsize,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    idle: Vec<Box<Connection>>,
+    waiters: VecDeque<Waiter>,
+}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        Self {
+            lists: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            head_since: AtomicU64::new(NOBODY),
+            idle: AtomicUsize::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// When the oldest waiter came, microseconds since the pool's start; `None` if nobody waits.
+    pub(crate) fn head_since(&self) -> Option<u64> {
+        Some(self.head_since.load(Ordering::SeqCst)).filter(|&since| since != NOBODY)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, lists: &Lists, epoch: Instant) {
+        self.waiting.store(lists.waiters.len(), Ordering::SeqCst);
+        let head = lists.waiters.front().map_or(NOBODY, |w| micros_between(epoch, w.since));
+        self.head_since.store(head, Ordering::SeqCst);
+    }
+
+    /// The idle connection that suits `want` best: of its class, if possible with its state already set. `None` while
+    /// others wait here: nobody overtakes the queue.
+    pub(crate) fn take_idle(&self, want: &Want<'_>) -> Option<Box<Connection>> {
+        if self.idle_len() == 0 {
+            return None;
+        }
+        let mut lists = self.lock();
+        if !lists.waiters.is_empty() {
+            return None;
+        }
+        let mut best = None;
+        for (i, connection) in lists.idle.iter().enumerate().rev().take(LOOK_BACK) {
+            if connection.class() != want.class {
+                continue;
+            }
+            if connection.matches(want.state, want.multi_statements) {
+                best = Some(i);
+                break;
+            }
+            // without a default database it can become anything, with one it can never be without
+            if best.is_none() && (want.state.database().is_some() || connection.state().database().is_none()) {
+                best = Some(i);
+            }
+        }
+        best.map(|i| self.remove_idle(&mut lists, i))
+    }
+
+    /// The idle connection unused for longest for which `suits` says so.
+    pub(crate) fn take_where(&self, suits: impl Fn(&Connection) -> bool) -> Option<Box<Connection>> {
+        if self.idle_len() == 0 {
+            return None;
+        }
+        let mut lists = self.lock();
+        let i = lists.idle.iter().position(|c| suits(c))?;
+        Some(self.remove_idle(&mut lists, i))
+    }
+
+    pub(crate) fn push_idle(&self, connection: Box<Connection>) {
+        let mut lists = self.lock();
+        lists.idle.push(connection);
+        self.idle.store(lists.idle.len(), Ordering::SeqCst);
+    }
+
+    /// How many are idle; read without the lock.
+    pub(crate) fn idle_len(&self) -> usize {
+        self.idle.load(Ordering::SeqCst)
+    }
+
+    fn remove_idle(&self, lists: &mut Lists, i: usize) -> Box<Connection> {
+        let connection = lists.idle.remove(i);
+        self.idle.store(lists.idle.len(), Ordering::SeqCst);
+        connection
+    }
+
+    pub(crate) fn enqueue(&self, waiter: Waiter, epoch: Instant) {
+        let mut lists = self.lock();
+        lists.waiters.push_back(waiter);
+        self.publish(&lists, epoch);
+    }
+
+    /// Gives a connection to the session that has waited longest: of the connection's class, unless another has
+    /// waited longer than `patience`.
+    pub(crate) fn hand_over(
+        &self,
+        connection: Box<Connection>,
+        epoch: Instant,
+        now: Instant,
+        patience: Duration,
+    ) -> HandOver {
+        let mut lists = self.lock();
+        lists.waiters.retain(|w| !w.deliver.is_closed());
+        let mut outcome = HandOver::Nobody(connection);
+        while let HandOver::Nobody(connection) = outcome {
+            let class = connection.class();
+            let overdue = |w: &Waiter| now.saturating_duration_since(w.since) > patience;
+            if lists.waiters.front().is_some_and(|head| head.class != class && overdue(head)) {
+                outcome = HandOver::WrongClass(connection);
+                break;
+            }
+            let position = lists.waiters.iter().position(|w| w.class == class);
+            let Some(waiter) = position.and_then(|i| lists.waiters.remove(i)) else {
+                outcome = HandOver::Nobody(connection);
+                break;
+            };
+            outcome = match waiter.deliver.send(Ok(connection)) {
+                // the session gave up in this very moment: the next one gets it
+                Err(Ok(back)) => HandOver::Nobody(back),
+                Ok(()) | Err(Err(_)) => HandOver::Done,
+            };
+        }
+        self.publish(&lists, epoch);
+        outcome
+    }
+
+    /// Class of the session that has waited longest.
+    pub(crate) fn head_class(&self) -> Option<Class> {
+        self.lock().waiters.front().map(|w| w.class)
+    }
+
+    /// Tells every waiting session that there will be no connection.
+    pub(crate) fn refuse_all(&self, error: &CheckoutError, epoch: Instant) {
+        let mut lists = self.lock();
+        for waiter in lists.waiters.drain(..) {
+            // a session that stopped waiting does not need to hear it
+            let _gone = waiter.deliver.send(Err(error.clone())).is_err();
+        }
+        self.publish(&lists, epoch);
+    }
+
+    /// Takes sessions that stopped waiting out of the queue.
+    pub(crate) fn purge(&self, epoch: Instant) {
+        let mut lists = self.lock();
+        lists.waiters.retain(|w| !w.deliver.is_closed());
+        self.publish(&lists, epoch);
+    }
+
+    /// Takes out the idle connections for which `retire` says so, oldest use first.
+    pub(crate) fn retire(&self, mut retire: impl FnMut(&mut Connection) -> bool) -> Vec<Box<Connection>> {
+        let mut lists = self.lock();
+        let retired = lists.idle.extract_if(.., |c| retire(c)).collect();
+        self.idle.store(lists.idle.len(), Ordering::SeqCst);
+        retired
+    }
+}
+
+/// What became of a connection that was offered to a queue.
+#[derive(Debug)]
+pub(crate) enum HandOver {
+    /// A session has it.
+    Done,
+    /// Nobody here can use it.
+    Nobody(Box<Connection>),
+    /// Somebody whose patience is over needs one of another class.
+    WrongClass(Box<Connection>),
+}
+
+pub(crate) fn micros_between(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(NOBODY - 1).min(NOBODY - 1)
+}

@@ -1,0 +1,288 @@
+//! One client's bytes: requests in, answers out. An idle client holds no buffer.
+
+use std::{future::poll_fn, io, pin::Pin, pin::pin, sync::Arc, task::Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use weir_backend::Stream;
+use weir_wire::{
+    framer::{HEADER_LEN, Header},
+    response::ResponseFlags,
+};
+
+use crate::{
+    handle::{Handle, Phase, Signal},
+    worker::Worker,
+};
+
+/// A request longer than this is not collected: it streams to the server.
+pub const COLLECT_UP_TO: usize = 1 << 20;
+/// So much of a long request is read before it is looked at.
+const LARGE_HEAD: usize = 64 << 10;
+
+/// Why a client's bytes end.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It closed the connection between two commands.
+    #[error("the client closed the connection")]
+    Closed,
+    /// It closed the connection inside a packet.
+    #[error("the client closed the connection inside a packet")]
+    Cut,
+    /// The network failed.
+    #[error("connection to the client failed: {0}")]
+    Io(#[from] io::Error),
+    /// It sent a packet with the wrong sequence id.
+    #[error("the client sent packet {got} where {wanted} was due")]
+    OutOfOrder {
+        /// Sequence id that it sent.
+        got: u8,
+        /// Sequence id that was due.
+        wanted: u8,
+    },
+    /// The session was told to stop waiting.
+    #[error("the session was told to end: {0:?}")]
+    Told(Signal),
+}
+
+/// A request as it lies in its buffer.
+#[derive(Debug)]
+pub struct Request {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The packet goes on beyond what is in the buffer: it is too long to be collected.
+    pub large: bool,
+}
+
+impl Request {
+    /// A request that was collected piece by piece.
+    #[must_use]
+    pub fn collected(buffer: Vec<u8>) -> Self {
+        let end = buffer.len();
+        Self { buffer, start: 0, end, large: false }
+    }
+
+    /// Header and payload, as far as they are in the buffer.
+    #[must_use]
+    pub fn packet(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The same, to change it in place.
+    pub fn packet_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The payload, as far as it is in the buffer.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.packet().get(HEADER_LEN..).unwrap_or_default()
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    buffer: Vec<u8>,
+    at: usize,
+    /// Read nothing beyond the packet that is due: what follows may belong to a TLS handshake.
+    pub exact: bool,
+    /// What its answers look like.
+    pub flags: ResponseFlags,
+    worker: Arc<Worker>,
+    handle: Arc<Handle>,
+    /// Bytes read since the last look.
+    pub read: u64,
+    /// Bytes written since the last look.
+    pub written: u64,
+}
+
+impl Client {
+    /// A client behind `stream`; `buffer` holds what was read from it already.
+    #[must_use]
+    pub fn new(stream: Stream, buffer: Vec<u8>, worker: Arc<Worker>, handle: Arc<Handle>) -> Self {
+        Self { stream, buffer, at: 0, exact: false, flags: ResponseFlags::default(), worker, handle, read: 0, written: 0 }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The session's handle.
+    #[must_use]
+    pub fn handle(&self) -> Arc<Handle> {
+        Arc::clone(&self.handle)
+    }
+
+    /// Takes the stream out, to put TLS around it; nothing beyond the last packet was read if [`exact`](Self::exact).
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// The next packet with sequence id `sequence`. While none arrives, no buffer is held.
+    ///
+    /// # Errors
+    /// The client is gone, or the session was told to end.
+    pub async fn request(&mut self, sequence: u8) -> Result<Request, ClientError> {
+        loop {
+            let have = self.buffer.get(self.at..).unwrap_or_default();
+            let mut want = HEADER_LEN;
+            if let Some(header) = Header::parse(have) {
+                if header.sequence != sequence {
+                    return Err(ClientError::OutOfOrder { got: header.sequence, wanted: sequence });
+                }
+                want = HEADER_LEN + header.len;
+                let large = want > COLLECT_UP_TO;
+                if have.len() >= want && !header.continues() {
+                    return Ok(self.take_request(want, false));
+                }
+                if large && have.len() >= LARGE_HEAD.min(want) {
+                    let whole = have.len().min(want);
+                    return Ok(self.take_request(whole, true));
+                }
+                if large {
+                    want = LARGE_HEAD;
+                }
+            }
+            let missing = want.saturating_sub(have.len()).max(1);
+            self.fill(missing).await?;
+        }
+    }
+
+    fn take_request(&mut self, len: usize, large: bool) -> Request {
+        let start = self.at;
+        self.at = 0;
+        Request { buffer: std::mem::take(&mut self.buffer), start, end: start + len, large }
+    }
+
+    /// Ends the use of a request; what was read beyond it stays for the next.
+    pub fn done(&mut self, request: Request) {
+        let Request { mut buffer, end, .. } = request;
+        if buffer.len() > end {
+            if self.buffer.is_empty() {
+                self.buffer = buffer;
+                self.at = end;
+            } else {
+                // bytes were read behind it meanwhile
+                buffer.drain(..end);
+                buffer.extend_from_slice(self.buffer.get(self.at..).unwrap_or_default());
+                self.buffer = buffer;
+                self.at = 0;
+            }
+        } else {
+            self.worker.recycle(buffer);
+        }
+    }
+
+    /// Up to `limit` bytes of a packet too long to be collected.
+    ///
+    /// # Errors
+    /// The client is gone, or the session was told to end.
+    pub async fn piece(&mut self, limit: usize) -> Result<Vec<u8>, ClientError> {
+        if self.buffer.len() <= self.at {
+            self.fill(limit.min(256 << 10)).await?;
+        }
+        let take = limit.min(self.buffer.len() - self.at);
+        if self.at == 0 && take == self.buffer.len() {
+            return Ok(std::mem::take(&mut self.buffer));
+        }
+        let piece = self.buffer.get(self.at..self.at + take).unwrap_or_default().to_vec();
+        self.at += take;
+        if self.at == self.buffer.len() {
+            self.buffer.clear();
+            self.at = 0;
+        }
+        Ok(piece)
+    }
+
+    /// Reads once, into a buffer that is borrowed while there is something to read.
+    async fn fill(&mut self, missing: usize) -> Result<(), ClientError> {
+        if self.at > 0 {
+            self.buffer.drain(..self.at.min(self.buffer.len()));
+            self.at = 0;
+        }
+        let n = poll_fn(|cx| {
+            self.handle.register(cx.waker());
+            let signal = self.handle.signal();
+            if signal != Signal::None && (signal != Signal::Drain || self.handle.phase().0 == Phase::Idle) {
+                return Poll::Ready(Err(ClientError::Told(signal)));
+            }
+            if self.buffer.capacity() == 0 {
+                self.buffer = self.worker.buffer();
+            }
+            if self.buffer.capacity() - self.buffer.len() < missing {
+                self.buffer.reserve(missing);
+            }
+            let limit = if self.exact { missing as u64 } else { u64::MAX };
+            let read = pin!((&mut self.stream).take(limit).read_buf(&mut self.buffer)).poll(cx);
+            if read.is_pending() && self.buffer.is_empty() {
+                self.worker.recycle(std::mem::take(&mut self.buffer));
+            }
+            read.map_err(ClientError::from)
+        })
+        .await?;
+        if n == 0 {
+            let cut = !self.buffer.is_empty();
+            self.worker.recycle(std::mem::take(&mut self.buffer));
+            return Err(if cut { ClientError::Cut } else { ClientError::Closed });
+        }
+        self.read += n as u64;
+        Ok(())
+    }
+
+    /// Is something of the client waiting to be served: it pipelines?
+    #[must_use]
+    pub fn has_buffered(&self) -> bool {
+        self.buffer.len() > self.at
+    }
+
+    /// Writes an answer, or a part of one. A client that takes nothing for too long is cut off.
+    ///
+    /// # Errors
+    /// The client is gone, or took nothing for too long.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let mut rest = bytes;
+        let before = self.handle.phase();
+        let mut waiting = false;
+        let result = poll_fn(|cx| {
+            while !rest.is_empty() {
+                match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                    Poll::Ready(Ok(n)) => {
+                        rest = rest.get(n..).unwrap_or_default();
+                        if waiting {
+                            self.handle.enter(Phase::Writing, self.worker.now());
+                        }
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+                    Poll::Pending => {
+                        self.handle.register(cx.waker());
+                        if !waiting {
+                            waiting = true;
+                            self.handle.enter(Phase::Writing, self.worker.now());
+                        }
+                        let signal = self.handle.signal();
+                        if matches!(signal, Signal::WriteTimeout | Signal::Killed | Signal::Stop) {
+                            return Poll::Ready(Err(ClientError::Told(signal)));
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+            if self.stream.is_tls() {
+                return Pin::new(&mut self.stream).poll_flush(cx).map_err(ClientError::from);
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await;
+        if waiting {
+            self.handle.enter(before.0, self.worker.now());
+        }
+        self.written += bytes.len() as u64;
+        result
+    }
+}

@@ -1,0 +1,208 @@
+//! Runs one command on a server: checkout, make the connection ready, send, pass the answer on, settle.
+
+mod databases;
+mod exchange;
+mod large;
+mod ready;
+
+pub(crate) use exchange::put_id;
+
+use std::sync::Arc;
+
+use weir_backend::{ConnectionError, Definition, Want};
+use weir_plan::Target;
+use weir_sql::{Access, Statement};
+use weir_wire::response_end::{Expect, Summary};
+
+use crate::{
+    error::{Refused, SessionError, lost},
+    handle::Running,
+    metrics::bump,
+    session::{Held, Session},
+};
+
+/// A statement is sent again this many times at most, after its connection turned out to be dead.
+const MOST_RETRIES: u32 = 3;
+
+/// One command for a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Header and payload as the client sent them.
+    pub packet: &'a [u8],
+    /// What the text means.
+    pub statement: &'a Statement,
+    /// Shape of the answer.
+    pub expect: Expect,
+    /// The prepared statement that it executes: must be prepared on the connection, and its id put into the packet.
+    pub prepared: Option<Prepared<'a>>,
+}
+
+/// A prepared statement in a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared<'a> {
+    /// What it is.
+    pub definition: &'a Arc<Definition>,
+    /// COM_STMT_SEND_LONG_DATA packets to send before it, ids to be put in.
+    pub long_data: &'a [u8],
+}
+
+/// What one attempt came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// The answer is in the buffer, or has partly gone to the client already.
+    Answered(Answer),
+    /// The connection was dead before the server can have seen the statement.
+    NotSent(ConnectionError),
+    /// The connection died before the first byte of an answer.
+    NoAnswer(ConnectionError),
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The part that has not gone to the client.
+    pub(crate) rest: Vec<u8>,
+    /// Something has gone to the client.
+    pub(crate) streamed: bool,
+    pub(crate) summary: Summary,
+    pub(crate) tracked: Vec<u8>,
+}
+
+/// Errors with which a replica says that a statement writes: read_only, read-only transaction, read-only mode.
+fn is_write_refused(number: u16) -> bool {
+    matches!(number, 1290 | 1792 | 1836)
+}
+
+impl Session {
+    /// Runs a command. `true` if the server answered with an error.
+    pub(crate) async fn execute(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
+        let (answer, _) = self.run(job, target).await?;
+        let failed = answer.summary.error.is_some();
+        let written = self.client.write(&answer.rest).await;
+        self.worker.recycle(answer.rest);
+        written?;
+        Ok(failed)
+    }
+
+    /// Runs a command up to the point where its answer may go to the client. The session's state is settled, and
+    /// the connection is given back unless the session still needs it. With a Prepare job the second value tells
+    /// the server's id of the statement.
+    pub(crate) async fn run(&mut self, job: &Job<'_>, target: Target) -> Result<(Answer, Option<u32>), SessionError> {
+        self.run_and(job, target, |_, _| ()).await
+    }
+
+    /// The same; `note` sees the answer while the connection is still there.
+    pub(crate) async fn run_and(
+        &mut self,
+        job: &Job<'_>,
+        target: Target,
+        note: impl Fn(&mut Held, &Summary),
+    ) -> Result<(Answer, Option<u32>), SessionError> {
+        let mut target = target;
+        let mut retries = 0;
+        loop {
+            let fresh = self.held.is_none();
+            let mut held = match self.held.take() {
+                Some(held) => held,
+                None => self.checkout(target, job).await?,
+            };
+            self.handle.set_running(Some(Running {
+                pool: Arc::clone(held.checkout.pool()),
+                thread_id: held.checkout.thread_id(),
+            }));
+            let attempt = match self.make_ready(&mut held, job, fresh).await {
+                Ok(()) => self.exchange(&mut held, job, fresh).await?,
+                Err(ConnectionError::Server { code, text }) => {
+                    return self.not_ready(held, fresh, Refused::new(code, text));
+                }
+                Err(error) => Attempt::NotSent(error),
+            };
+            let error = match attempt {
+                Attempt::Answered(answer) => {
+                    let number = answer.summary.error.map_or(0, |e| e.number);
+                    let refused = held.target == Target::Replica && is_write_refused(number);
+                    if refused && fresh && !answer.streamed {
+                        self.remember_write(held, job);
+                        self.worker.recycle(answer.rest);
+                        target = Target::Primary;
+                        continue;
+                    }
+                    note(&mut held, &answer.summary);
+                    let prepared = answer.summary.prepared.map(|p| p.statement);
+                    self.settle(held, job, &answer).await?;
+                    return Ok((answer, prepared));
+                }
+                Attempt::NotSent(error) if fresh => error,
+                Attempt::NoAnswer(error) if fresh && job.statement.access == Access::Read => error,
+                Attempt::NotSent(error) | Attempt::NoAnswer(error) => {
+                    return Err(self.connection_lost(held, fresh, &error));
+                }
+            };
+            retries += 1;
+            if retries > MOST_RETRIES {
+                return Err(self.connection_lost(held, fresh, &error));
+            }
+            bump(&self.tenant.counters(self.worker.id).retried, 1);
+            drop(held);
+        }
+    }
+
+    pub(super) async fn checkout(&mut self, target: Target, job: &Job<'_>) -> Result<Held, SessionError> {
+        let Some(wanted) = &self.wanted else {
+            return Err(Refused::new(weir_wire::error_code::UNKNOWN, "the session has no state yet").into());
+        };
+        let pool = match target {
+            Target::Primary => &self.tenant.primary,
+            Target::Replica => self.tenant.replica(self.random),
+        };
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // without a healthy replica the read goes to the primary
+        let target = if Arc::ptr_eq(pool, &self.tenant.primary) { Target::Primary } else { target };
+        let state = match target {
+            Target::Primary => &wanted.primary,
+            Target::Replica => &wanted.replica,
+        };
+        let want = Want {
+            class: self.class,
+            state,
+            multi_statements: self.multi_statements,
+            thorough: job.statement.access == Access::Write,
+        };
+        let checkout = match pool.checkout(self.worker.id, &want).await {
+            Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
+                let want = Want { state: &wanted.primary, ..want };
+                let checkout = self.tenant.primary.checkout(self.worker.id, &want).await?;
+                return Ok(Held { checkout, target: Target::Primary });
+            }
+            other => other?,
+        };
+        let counters = self.tenant.counters(self.worker.id);
+        bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
+        Ok(Held { checkout, target })
+    }
+
+    /// The server refused the state that the session wants; the statement was never sent.
+    pub(super) fn not_ready<T>(&mut self, held: Held, fresh: bool, refused: Refused) -> Result<T, SessionError> {
+        if fresh {
+            self.let_go(held, false);
+        } else {
+            self.held = Some(held);
+        }
+        Err(refused.into())
+    }
+
+    /// A replica refused a statement as a write before any of its answer reached the client.
+    fn remember_write(&mut self, held: Held, job: &Job<'_>) {
+        self.tenant.shared.writes.add(job.statement.digest);
+        bump(&self.tenant.counters(self.worker.id).moved_to_primary, 1);
+        self.let_go(held, false);
+    }
+
+    /// The connection is gone. What was held on it is gone too: then the session cannot go on as if nothing happened.
+    pub(super) fn connection_lost(&mut self, held: Held, fresh: bool, error: &ConnectionError) -> SessionError {
+        let refused = lost(held.checkout.pool().instance(), error);
+        self.handle.set_running(None);
+        drop(held);
+        if fresh { SessionError::Refused(refused) } else { SessionError::Fatal(refused) }
+    }
+}

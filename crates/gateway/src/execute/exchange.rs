@@ -1,0 +1,223 @@
+//! Sends a statement and passes the answer on: small answers are taken whole, so that the connection is free before
+//! the client has read them; large ones flow with back-pressure.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weir_backend::ConnectionError;
+use weir_wire::{
+    error_code,
+    framer::Header,
+    response_end::{Expect, ResponseEnd, Scan},
+};
+
+use super::{Answer, Attempt, Job};
+use crate::{
+    client::ClientError,
+    error::{Refused, SessionError, lost},
+    session::{Held, Session},
+};
+
+/// An answer is collected up to this size before the first of it goes to the client.
+const COLLECT_UP_TO: usize = 1 << 20;
+/// Once an answer streams, it does so in pieces of this size.
+const PIECE: usize = 256 << 10;
+
+impl Session {
+    /// Sends the job's packet and reads its answer. Errors of the client's side end the session; those of the
+    /// server's side are told apart by whether the statement can have run.
+    pub(super) async fn exchange(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+        fresh: bool,
+    ) -> Result<Attempt, SessionError> {
+        if let Err(error) = self.send(held, job).await {
+            // an incomplete packet is never executed
+            return Ok(Attempt::NotSent(error));
+        }
+        self.receive(held, job.expect, sequence_after(job.packet), fresh).await
+    }
+
+    /// Reads the answer whose first packet has id `sequence`.
+    pub(super) async fn receive(
+        &mut self,
+        held: &mut Held,
+        expect: Expect,
+        sequence: u8,
+        fresh: bool,
+    ) -> Result<Attempt, SessionError> {
+        let mut buffer = self.worker.buffer();
+        let mut end = ResponseEnd::new(
+            expect,
+            self.client.flags,
+            self.wish.as_deref(),
+            self.tenant.namespace.limits.result_rows,
+        );
+        let mut streamed = false;
+        loop {
+            match held.checkout.stream().read_buf(&mut buffer).await {
+                Ok(0) => return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await,
+                Ok(_) => {}
+                Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,
+            }
+            if !streamed && end.position() == 0 {
+                if let Some(header) = Header::parse(&buffer) {
+                    // an error that the server sent before it read our command: it had closed the connection
+                    if header.sequence != sequence && buffer.get(4) == Some(&0xFF) {
+                        self.worker.recycle(buffer);
+                        return Ok(Attempt::NotSent(ConnectionError::Closed));
+                    }
+                }
+            }
+            match end.scan(&mut buffer) {
+                Ok(Scan::Done) => break,
+                Ok(Scan::More) => {}
+                Ok(Scan::RowLimit) => {
+                    return Box::pin(self.too_many_rows(held, buffer, &mut end)).await.map(Attempt::Answered);
+                }
+                Err(malformed) => {
+                    return self.broke_off(buffer, &end, streamed, malformed.into(), held, fresh).await;
+                }
+            }
+            let limit = if streamed { PIECE / 2 } else { COLLECT_UP_TO };
+            if buffer.len() >= limit || (!streamed && buffer.len() >= self.gateway.collect_limit()) {
+                // whole packets if possible: after them an error can still be told
+                let n = if end.boundary() > 0 { end.boundary() } else { end.position() };
+                self.client.write(buffer.get(..n).unwrap_or_default()).await?;
+                buffer.drain(..n);
+                end.taken(n);
+                streamed = true;
+            }
+            if buffer.capacity() - buffer.len() < 4096 {
+                let more = if streamed { PIECE } else { buffer.capacity() };
+                buffer.reserve(more);
+            }
+        }
+        held.checkout.exchange_ended();
+        let tracked = if end.tracked().is_empty() { Vec::new() } else { end.tracked().to_vec() };
+        Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked }))
+    }
+
+    /// Closes of statements, long data, and the packet, with the server's own statement id in it.
+    async fn send(&mut self, held: &mut Held, job: &Job<'_>) -> Result<(), ConnectionError> {
+        held.checkout.exchange_begins();
+        if held.checkout.prepared.has_closes() || job.prepared.is_some() {
+            let mut out = self.worker.buffer();
+            held.checkout.prepared.write_closes(&mut out);
+            if let Some(prepared) = job.prepared {
+                let id = held.checkout.prepared.id(prepared.definition).unwrap_or(u32::MAX);
+                let from = out.len();
+                out.extend_from_slice(prepared.long_data);
+                put_ids(out.get_mut(from..).unwrap_or_default(), id);
+                let from = out.len();
+                out.extend_from_slice(job.packet);
+                put_id(out.get_mut(from..).unwrap_or_default(), id);
+            } else {
+                out.extend_from_slice(job.packet);
+            }
+            held.checkout.stream().write_all(&out).await?;
+            self.worker.recycle(out);
+        } else {
+            held.checkout.stream().write_all(job.packet).await?;
+        }
+        if held.checkout.stream().is_tls() {
+            held.checkout.stream().flush().await?;
+        }
+        Ok(())
+    }
+
+    /// The server's side ended in the middle. If a part of the answer is with the client, the client learns it there.
+    async fn broke_off(
+        &mut self,
+        mut buffer: Vec<u8>,
+        end: &ResponseEnd<'_>,
+        streamed: bool,
+        error: ConnectionError,
+        held: &mut Held,
+        fresh: bool,
+    ) -> Result<Attempt, SessionError> {
+        if !streamed && buffer.is_empty() {
+            self.worker.recycle(buffer);
+            return Ok(Attempt::NoAnswer(error));
+        }
+        if end.boundary() == 0 && streamed {
+            // a part of a packet is with the client: nothing can be said after it
+            return Err(SessionError::Client(ClientError::Cut));
+        }
+        let refused = lost(held.checkout.pool().instance(), &error);
+        buffer.truncate(end.boundary());
+        refused.write(&mut buffer, end.next_sequence());
+        self.client.write(&buffer).await?;
+        self.handle.set_running(None);
+        if fresh {
+            Err(SessionError::AnsweredWithError)
+        } else {
+            Err(SessionError::Client(ClientError::Cut))
+        }
+    }
+
+    /// The namespace's row limit: what fits goes to the client, then error 1104; the statement is killed, and the rest
+    /// of its answer read and dropped, so that an open transaction lives on.
+    async fn too_many_rows(
+        &mut self,
+        held: &mut Held,
+        mut buffer: Vec<u8>,
+        end: &mut ResponseEnd<'_>,
+    ) -> Result<Answer, SessionError> {
+        let limit = self.tenant.namespace.limits.result_rows.unwrap_or(u64::MAX);
+        let rest = buffer.split_off(end.boundary());
+        end.taken(buffer.len());
+        let refused = Refused::new(
+            error_code::TOO_BIG_SELECT,
+            format!("The result has more than {limit} rows, which is the limit of namespace {}", self.tenant.name),
+        );
+        refused.write(&mut buffer, end.next_sequence());
+        let status = end.summary().status;
+        let mut drained = rest;
+        end.lift_row_limit();
+        let kill = held.checkout.pool().kill_query(held.checkout.thread_id());
+        let drain = async {
+            loop {
+                if end.scan(&mut drained)? == Scan::Done {
+                    return Ok::<(), ConnectionError>(());
+                }
+                let n = end.position();
+                drained.drain(..n);
+                end.taken(n);
+                if held.checkout.stream().read_buf(&mut drained).await? == 0 {
+                    return Err(ConnectionError::Closed);
+                }
+            }
+        };
+        let (killed, outcome) = tokio::join!(kill, drain);
+        if let Err(error) = killed {
+            tracing::warn!(namespace = &*self.tenant.name, %error, "a statement over the row limit could not be killed");
+        }
+        if outcome.is_ok() {
+            held.checkout.exchange_ended();
+        }
+        let mut summary = *end.summary();
+        summary.error = Some(error_code::TOO_BIG_SELECT);
+        summary.status = summary.status.or(status);
+        Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new() })
+    }
+}
+
+/// Sequence id of the first packet of the answer to a request that starts with `packet`.
+fn sequence_after(packet: &[u8]) -> u8 {
+    Header::parse(packet).map_or(0, |h| h.sequence).wrapping_add(1)
+}
+
+/// Puts a statement id where all commands of prepared statements have it.
+pub(crate) fn put_id(packet: &mut [u8], id: u32) {
+    if let Some(bytes) = packet.get_mut(5..9) {
+        bytes.copy_from_slice(&id.to_le_bytes());
+    }
+}
+
+fn put_ids(packets: &mut [u8], id: u32) {
+    let mut rest = packets;
+    while let Some(header) = Header::parse(rest) {
+        put_id(rest, id);
+        rest = rest.get_mut(4 + header.len..).unwrap_or_default();
+    }
+}

@@ -1,0 +1,224 @@
+//! Requests too long to be collected stream to the primary. The text is read as it passes; the last piece is held
+//! back until the whole is understood, since a server runs nothing before it has the last byte.
+
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use weir_backend::ConnectionError;
+use weir_plan::{Plan, Target, plan};
+use weir_sql::{Analyzer, Statement};
+use weir_wire::{
+    command::com,
+    error_code::{self, ErrorCode},
+    framer::{HEADER_LEN, Header},
+    response_end::Expect,
+};
+
+use super::{Attempt, Job};
+use crate::{
+    client::{ClientError, Request},
+    error::{Refused, SessionError},
+    session::{Held, Session},
+};
+
+/// Pieces in which a long request passes.
+const PIECE: usize = 256 << 10;
+
+impl Session {
+    /// A request whose packet is not in the buffer whole.
+    pub(crate) async fn large(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        if request.payload().first() == Some(&com::QUERY) {
+            return self.large_query(request).await;
+        }
+        // the types of a prepared statement's parameters may have to be put in, which moves everything behind them:
+        // other commands are collected, within the budget for bytes in flight
+        let limit = self.max_allowed_packet();
+        let mut whole = request.packet().to_vec();
+        let mut body = Body::new(&whole, limit)?;
+        let mut budget = self.gateway.in_flight(whole.len()).await?;
+        let mut over = false;
+        while let Some(piece) = body.next(self).await? {
+            over |= body.over_limit();
+            if !over {
+                budget.grow(piece.len()).await?;
+                whole.extend_from_slice(&piece);
+            }
+        }
+        if over {
+            return Err(too_large(body.next_sequence));
+        }
+        let mut collected = Request::collected(whole);
+        let served = Box::pin(self.serve(&mut collected)).await;
+        drop(budget);
+        served
+    }
+
+    async fn large_query(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let begin = Instant::now();
+        if self.wanted.is_none() {
+            self.learn_state().await?;
+        }
+        let Some(wanted) = self.wanted.clone() else { return Ok(()) };
+        let mut analyzer = Analyzer::new(&wanted.dialect);
+        analyzer.feed(request.payload().get(1..).unwrap_or_default());
+        let mut body = Body::new(request.packet(), self.max_allowed_packet())?;
+        let opening = Statement::new();
+        let job = Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
+        let fresh = self.held.is_none();
+        let mut held = match self.held.take() {
+            Some(held) => held,
+            None => self.checkout(Target::Primary, &job).await?,
+        };
+        if let Err(error) = self.make_ready(&mut held, &job, fresh).await {
+            body.skip(self).await?;
+            return match error {
+                ConnectionError::Server { code, text } => self.not_ready(held, fresh, Refused::new(code, text)),
+                error => Err(self.connection_lost(held, fresh, &error)),
+            };
+        }
+        held.checkout.exchange_begins();
+        let mut broken = send(&mut held, request.packet()).await.err();
+        let mut statement = Statement::new();
+        loop {
+            let Some(piece) = body.next(self).await? else { break };
+            if body.over_limit() {
+                body.skip(self).await?;
+                return Err(self.abandon(held, fresh, too_large(body.next_sequence)));
+            }
+            if body.piece_is_text {
+                analyzer.feed(&piece);
+            }
+            if body.at_end() {
+                analyzer.finish(&mut statement);
+                if let Plan::Refuse(refusal) = plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+                    let (number, sqlstate) = refusal.code();
+                    let refused = Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity));
+                    return Err(self.abandon(held, fresh, SessionError::RefusedAt(refused, body.next_sequence)));
+                }
+            }
+            if broken.is_none() {
+                broken = send(&mut held, &piece).await.err();
+            }
+        }
+        // a server that closed may have said why: then that is the answer
+        let attempt = self.receive(&mut held, Expect::Results, body.next_sequence, fresh).await?;
+        let answer = match (attempt, broken) {
+            (Attempt::Answered(answer), _) => answer,
+            (Attempt::NotSent(error) | Attempt::NoAnswer(error), broken) => {
+                return Err(self.connection_lost(held, fresh, &broken.unwrap_or(error)));
+            }
+        };
+        let job = Job { statement: &statement, ..job };
+        self.settle(held, &job, &answer).await?;
+        let failed = answer.summary.error.is_some();
+        let written = self.client.write(&answer.rest).await;
+        self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+        Ok(written?)
+    }
+
+    /// The lower of the namespace's limit and the server's.
+    fn max_allowed_packet(&self) -> usize {
+        let own = self.tenant.namespace.limits.max_allowed_packet as usize;
+        let server = self.tenant.primary.dialer().facts().map_or(usize::MAX, |f| f.max_allowed_packet);
+        own.min(server)
+    }
+
+    /// A server has a part of a request that it will never get the rest of: its connection is closed.
+    fn abandon(&mut self, held: Held, fresh: bool, error: SessionError) -> SessionError {
+        self.handle.set_running(None);
+        drop(held);
+        match error {
+            error if fresh => error,
+            SessionError::RefusedAt(refused, _) => SessionError::Fatal(refused),
+            error => error,
+        }
+    }
+}
+
+async fn send(held: &mut Held, bytes: &[u8]) -> Result<(), ConnectionError> {
+    held.checkout.stream().write_all(bytes).await?;
+    if held.checkout.stream().is_tls() {
+        held.checkout.stream().flush().await?;
+    }
+    Ok(())
+}
+
+fn too_large(sequence: u8) -> SessionError {
+    let refused = Refused::new(
+        error_code::NET_PACKET_TOO_LARGE,
+        "Got a packet bigger than 'max_allowed_packet' bytes",
+    );
+    SessionError::RefusedAt(refused, sequence)
+}
+
+/// The rest of a request: where it is in its packets.
+struct Body {
+    /// Bytes of the current packet that have not come.
+    left: usize,
+    /// Another packet follows this one.
+    continues: bool,
+    total: usize,
+    limit: usize,
+    /// Sequence id of the answer, as far as known.
+    next_sequence: u8,
+    /// The last piece was text, not a header.
+    piece_is_text: bool,
+}
+
+impl Body {
+    fn new(head: &[u8], limit: usize) -> Result<Self, SessionError> {
+        let header = Header::parse(head).ok_or(SessionError::Client(ClientError::Cut))?;
+        let have = head.len() - HEADER_LEN;
+        Ok(Self {
+            left: header.len - have.min(header.len),
+            continues: header.continues(),
+            total: header.len,
+            limit,
+            next_sequence: header.sequence.wrapping_add(1),
+            piece_is_text: true,
+        })
+    }
+
+    fn over_limit(&self) -> bool {
+        self.total > self.limit
+    }
+
+    /// Was the piece before the last one?
+    fn at_end(&self) -> bool {
+        self.left == 0 && !self.continues
+    }
+
+    /// The next piece: a part of a packet, or the header of the next. `None` at the end.
+    async fn next(&mut self, session: &mut Session) -> Result<Option<Vec<u8>>, SessionError> {
+        if self.left > 0 {
+            let piece = session.client.piece(self.left.min(PIECE)).await?;
+            self.left -= piece.len();
+            self.piece_is_text = true;
+            return Ok(Some(piece));
+        }
+        if !self.continues {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(HEADER_LEN);
+        while bytes.len() < HEADER_LEN {
+            bytes.extend(session.client.piece(HEADER_LEN - bytes.len()).await?);
+        }
+        let header = Header::parse(&bytes).ok_or(SessionError::Client(ClientError::Cut))?;
+        if header.sequence != self.next_sequence {
+            let (got, wanted) = (header.sequence, self.next_sequence);
+            return Err(ClientError::OutOfOrder { got, wanted }.into());
+        }
+        self.left = header.len;
+        self.continues = header.continues();
+        self.total = self.total.saturating_add(header.len);
+        self.next_sequence = header.sequence.wrapping_add(1);
+        self.piece_is_text = false;
+        Ok(Some(bytes))
+    }
+
+    /// Reads the rest and drops it, so that the client's next command can be read.
+    async fn skip(&mut self, session: &mut Session) -> Result<(), SessionError> {
+        while self.next(session).await?.is_some() {}
+        Ok(())
+    }
+}

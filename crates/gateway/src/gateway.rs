@@ -1,0 +1,298 @@
+//! What all sessions share: namespaces, workers, the list of sessions, budgets.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_backend::{
+    Definition,
+    state::{self, Interner, State},
+};
+use weir_wire::error_code;
+
+use crate::{
+    error::Refused,
+    handle::{Handle, Phase, Signal},
+    session::login::LoginKeys,
+    tenant::Tenants,
+    worker::{TICK, Worker},
+};
+
+/// Budgets for bytes are counted in units of this size.
+const IN_FLIGHT_UNIT: usize = 4 << 10;
+/// How long a large request waits for its share of the budget.
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(30);
+
+/// Upper bounds of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// Client connections at once, all namespaces together; one more gets 1040.
+    pub client_connections: usize,
+    /// Bytes of large requests held at once.
+    pub bytes_in_flight: usize,
+    /// How long a login may take.
+    pub login_timeout: Duration,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Upper bounds of the process.
+    pub limits: ProcessLimits,
+    /// Keys and caches of logins.
+    pub keys: LoginKeys,
+    /// One for each core.
+    pub workers: Vec<Arc<Worker>>,
+    version: AtomicU64,
+    tenants: ArcSwap<Tenants>,
+    states: Arc<Interner<State>>,
+    definitions: Interner<Definition>,
+    sessions: Mutex<HashMap<u32, Arc<Handle>>>,
+    connections: AtomicUsize,
+    next_id: AtomicU32,
+    in_flight: Arc<Semaphore>,
+    draining: AtomicBool,
+}
+
+/// A share of the budget for bytes in flight; given back when dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    semaphore: Arc<Semaphore>,
+    permits: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+    paid: usize,
+}
+
+impl InFlight {
+    /// Takes more of the budget, waiting if need be.
+    ///
+    /// # Errors
+    /// Nobody gave enough back in time.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.bytes += bytes;
+        while self.paid < self.bytes {
+            // in steps, so that the number of permits stays small
+            let units = ((self.bytes - self.paid).div_ceil(IN_FLIGHT_UNIT)).max(64);
+            let permit = Arc::clone(&self.semaphore)
+                .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
+            match tokio::time::timeout(IN_FLIGHT_WAIT, permit).await {
+                Ok(Ok(permit)) => self.permits.push(permit),
+                Ok(Err(_)) | Err(_) => {
+                    return Err(Refused::new(
+                        error_code::TOO_MANY_USER_CONNECTIONS,
+                        "too many bytes of large requests are in flight (limits.bytes_in_flight)",
+                    ));
+                }
+            }
+            self.paid += units * IN_FLIGHT_UNIT;
+        }
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// A gateway without clients.
+    #[must_use]
+    pub fn new(limits: ProcessLimits, keys: LoginKeys, workers: usize, states: Arc<Interner<State>>, tenants: Tenants) -> Self {
+        let units = (limits.bytes_in_flight / IN_FLIGHT_UNIT).clamp(1024, Semaphore::MAX_PERMITS);
+        Self {
+            keys,
+            workers: (0..workers.max(1)).map(|id| Arc::new(Worker::new(id))).collect(),
+            version: AtomicU64::new(tenants.snapshot.version),
+            tenants: ArcSwap::from_pointee(tenants),
+            states,
+            definitions: Interner::default(),
+            sessions: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            next_id: AtomicU32::new(1),
+            in_flight: Arc::new(Semaphore::new(units)),
+            draining: AtomicBool::new(false),
+            limits,
+        }
+    }
+
+    /// Version of the configuration that is in force.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The configuration in force, and its version.
+    #[must_use]
+    pub fn tenants(&self) -> (u64, Arc<Tenants>) {
+        let tenants = self.tenants.load_full();
+        (tenants.snapshot.version, tenants)
+    }
+
+    /// Puts another configuration in force. Sessions take it over with their next command.
+    pub fn publish(&self, tenants: Tenants) {
+        let version = tenants.snapshot.version;
+        self.tenants.store(Arc::new(tenants));
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// The shared form of a state.
+    #[must_use]
+    pub fn share(&self, state: State) -> Arc<State> {
+        self.states.share(state)
+    }
+
+    /// The same state on a replica, where nothing may write.
+    #[must_use]
+    pub fn read_only(&self, state: &Arc<State>) -> Arc<State> {
+        if state.is_on(state::TRANSACTION_READ_ONLY) {
+            return Arc::clone(state);
+        }
+        let mut guarded = (**state).clone();
+        guarded.set(state::TRANSACTION_READ_ONLY, b"1");
+        self.states.share(guarded)
+    }
+
+    /// The shared form of a prepared statement's definition.
+    #[must_use]
+    pub fn define(&self, definition: Definition) -> Arc<Definition> {
+        self.definitions.share(definition)
+    }
+
+    /// Takes a share of the budget for large requests.
+    ///
+    /// # Errors
+    /// Nobody gave enough back in time.
+    pub async fn in_flight(&self, bytes: usize) -> Result<InFlight, Refused> {
+        let mut share =
+            InFlight { semaphore: Arc::clone(&self.in_flight), permits: Vec::new(), bytes: 0, paid: 0 };
+        share.grow(bytes).await?;
+        Ok(share)
+    }
+
+    /// An answer is collected up to this size before it streams: less when memory is short.
+    #[must_use]
+    pub fn collect_limit(&self) -> usize {
+        if self.in_flight.available_permits() < 256 { 64 << 10 } else { usize::MAX }
+    }
+
+    /// Enters a new client connection. `None` if there are too many.
+    #[must_use]
+    pub fn admit(&self, worker: &Worker) -> Option<Arc<Handle>> {
+        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.limits.client_connections {
+            self.connections.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        worker.sessions.fetch_add(1, Ordering::Relaxed);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = loop {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            if id != 0 && !sessions.contains_key(&id) {
+                break Arc::new(Handle::new(id, worker.now()));
+            }
+        };
+        sessions.insert(handle.id, Arc::clone(&handle));
+        Some(handle)
+    }
+
+    /// A client connection ended.
+    pub fn forget(&self, handle: &Handle, worker: &Worker) {
+        let gone = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle.id);
+        if gone.is_some() {
+            worker.sessions.fetch_sub(1, Ordering::Relaxed);
+            self.connections.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The session with this id.
+    #[must_use]
+    pub fn session(&self, id: u32) -> Option<Arc<Handle>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Client connections now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Is the gateway about to end?
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// No new logins from now on; sessions end between transactions.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.tell_all(Signal::Drain);
+    }
+
+    /// The deadline is over: sessions end now.
+    pub fn stop(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.tell_all(Signal::Stop);
+    }
+
+    fn tell_all(&self, signal: Signal) {
+        for handle in self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            handle.send(signal);
+        }
+    }
+
+    /// Once a tick, on worker 0: ends what has waited for too long.
+    pub fn sweep_sessions(&self) {
+        let (_, tenants) = self.tenants();
+        let login_limit = ticks(self.limits.login_timeout);
+        let handles: Vec<Arc<Handle>> =
+            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let now = self.workers.first().map_or(0, |w| w.now());
+        for handle in handles {
+            let (phase, since) = handle.phase();
+            let waited = now.wrapping_sub(since);
+            // a session may have entered its phase a tick ahead of this worker
+            if waited > u32::MAX / 2 {
+                continue;
+            }
+            let times = || {
+                let login = handle.login()?;
+                tenants.by_name.get(&*login.namespace).map(|t| t.namespace.session.clone())
+            };
+            let signal = match phase {
+                Phase::Login if waited > login_limit => Signal::IdleTimeout,
+                Phase::Idle if waited > handle.idle_limit() => Signal::IdleTimeout,
+                Phase::IdleHolding if waited > handle.idle_limit() => Signal::IdleTimeout,
+                // the cheap comparison first: most sessions have waited for less than a second
+                Phase::IdleHolding if waited >= 5 => match times() {
+                    Some(t) if waited > ticks(t.idle_in_transaction_timeout) => Signal::IdleInTransaction,
+                    _ => continue,
+                },
+                Phase::Writing if waited >= 5 => match times() {
+                    Some(t) if waited > ticks(t.client_write_timeout) => Signal::WriteTimeout,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            handle.send(signal);
+        }
+    }
+
+    /// Sessions by phase: idle, idle holding a connection, busy, writing, logging in.
+    #[must_use]
+    pub fn phases(&self) -> Vec<(Arc<str>, Phase)> {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|h| (h.login().map_or_else(|| Arc::from(""), |l| l.namespace), h.phase().0))
+            .collect()
+    }
+}
+
+/// A duration in ticks of the workers' clock, rounded up.
+#[must_use]
+pub fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+}

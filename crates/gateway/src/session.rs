@@ -1,0 +1,349 @@
+//! One client connection after login: *next command → understand → plan → execute → settle*.
+
+pub mod login;
+pub mod pin;
+mod kill;
+mod prepared;
+mod state;
+mod text;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
+
+use weir_backend::{Checkout, Class, state::State};
+use weir_catalog::user::User;
+use weir_plan::{Facts, Target};
+use weir_sql::{Dialect, Statement};
+use weir_wire::{
+    capability::{Capabilities, Status},
+    command::Command,
+    error_code,
+    response::TrackWish,
+};
+
+use crate::{
+    answer,
+    client::{Client, ClientError, Request},
+    error::{Refused, SessionError},
+    gateway::Gateway,
+    handle::{Handle, Phase, Signal},
+    listener::Listener,
+    metrics::bump,
+    tenant::Tenant,
+    worker::Worker,
+};
+
+use pin::Pins;
+use prepared::Statements;
+
+/// A session. All changes of its state happen in [`settle`](Session::settle).
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) client: Client,
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) tenant: Arc<Tenant>,
+    /// Version of the configuration that `tenant` is of.
+    version: u64,
+    user: Arc<User>,
+    /// `'name'@'host'`, for error messages.
+    pub(crate) identity: Box<str>,
+    capabilities: Capabilities,
+    pub(crate) class: Class,
+    collation: u16,
+    login_database: Option<Box<[u8]>>,
+    pub(crate) multi_statements: bool,
+    /// What the session has set; unknown until a server was seen.
+    pub(crate) wanted: Option<Wanted>,
+    /// The backend connection, while a transaction or a pin needs it.
+    pub(crate) held: Option<Held>,
+    in_transaction: bool,
+    pins: Pins,
+    status: Status,
+    statements: Statements,
+    /// What its own trackers are set to; `None` if it did not negotiate them.
+    pub(crate) wish: Option<Box<TrackWish>>,
+    /// Variables that Weir keeps for the client instead of the server.
+    pub(crate) virtuals: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) random: u64,
+    peer: Option<IpAddr>,
+    listener: Arc<Listener>,
+}
+
+/// What a connection must have set for the session, on a primary and on a replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) primary: Arc<State>,
+    pub(crate) replica: Arc<State>,
+    pub(crate) dialect: Dialect,
+}
+
+/// A checkout that outlives its statement.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) checkout: Checkout,
+    pub(crate) target: Target,
+}
+
+impl Session {
+    /// Serves commands until one side ends it.
+    pub async fn run(mut self) {
+        let error = loop {
+            match self.next_command().await {
+                Ok(()) | Err(SessionError::AnsweredWithError) => {}
+                Err(SessionError::Refused(refused)) => {
+                    if let Err(error) = self.refuse(&refused, 1).await {
+                        break error;
+                    }
+                }
+                Err(SessionError::RefusedAt(refused, sequence)) => {
+                    if let Err(error) = self.refuse(&refused, sequence).await {
+                        break error;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        self.end(error).await;
+    }
+
+    async fn next_command(&mut self) -> Result<(), SessionError> {
+        self.rest();
+        let mut request = self.client.request(0).await?;
+        self.handle.enter(Phase::Busy, self.worker.now());
+        self.refresh()?;
+        let served = self.serve(&mut request).await;
+        self.client.done(request);
+        served
+    }
+
+    /// Between two commands.
+    fn rest(&mut self) {
+        let phase = if self.held.is_some() { Phase::IdleHolding } else { Phase::Idle };
+        self.handle.enter(phase, self.worker.now());
+        let counters = self.tenant.counters(self.worker.id);
+        bump(&counters.bytes_in, std::mem::take(&mut self.client.read));
+        bump(&counters.bytes_out, std::mem::take(&mut self.client.written));
+    }
+
+    /// Takes over a configuration published since the last command, unless a transaction is open.
+    fn refresh(&mut self) -> Result<(), SessionError> {
+        if self.version == self.gateway.version() || self.held.is_some() {
+            return Ok(());
+        }
+        let (version, tenants) = self.gateway.tenants();
+        match tenants.by_name.get(&*self.tenant.name) {
+            Some(tenant) => {
+                if let Some(user) = tenant.namespace.users.iter().find(|u| u.name == self.user.name) {
+                    self.user = Arc::new(user.clone());
+                }
+                self.tenant = Arc::clone(tenant);
+                self.version = version;
+                self.set_idle_limit();
+                Ok(())
+            }
+            None => Err(SessionError::Fatal(Refused::new(
+                error_code::SERVER_SHUTDOWN,
+                format!("namespace {} was taken out of the configuration", self.tenant.name),
+            ))),
+        }
+    }
+
+    pub(crate) async fn serve(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        if request.large {
+            return Box::pin(self.large(request)).await;
+        }
+        let command = match Command::parse(request.payload()) {
+            Ok(command) => command,
+            Err(error) => {
+                return Err(Refused::new(error_code::MALFORMED_PACKET, format!("Malformed communication packet: {error}")).into());
+            }
+        };
+        match command {
+            Command::Query(_) => self.query(request).await,
+            Command::StmtExecute(execute) => {
+                let id = execute.statement;
+                self.execute_prepared(id, request).await
+            }
+            Command::Ping => self.ok().await,
+            Command::Quit => Err(SessionError::Quit),
+            Command::StmtClose(id) => {
+                self.close_statement(id).await;
+                Ok(())
+            }
+            Command::StmtSendLongData { statement, parameter, data } => {
+                self.statements.long_data(statement, parameter, data, self.tenant.namespace.limits.max_allowed_packet);
+                Ok(())
+            }
+            Command::StmtPrepare(_) => Box::pin(self.prepare(request)).await,
+            Command::StmtReset(id) => Box::pin(self.reset_statement(id)).await,
+            Command::StmtFetch { statement, .. } => Box::pin(self.fetch(statement, request)).await,
+            Command::InitDb(_) => Box::pin(self.init_db(request)).await,
+            Command::FieldList { .. } | Command::Statistics => Box::pin(self.simple(request)).await,
+            Command::SetOption(option) => self.set_option(option).await,
+            Command::ResetConnection => Box::pin(self.reset()).await,
+            Command::ChangeUser(_) => Box::pin(self.change_user(request)).await,
+            Command::Unserved(_) => Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into()),
+        }
+    }
+
+    /// What the plan goes by.
+    pub(crate) fn facts(&self, statement: &Statement) -> Facts {
+        let autocommit_off = !self.status.contains(Status::AUTOCOMMIT);
+        Facts {
+            access: self.user.access,
+            split: self.user.split,
+            has_replicas: !self.tenant.replicas.is_empty(),
+            in_transaction: self.in_transaction || autocommit_off || !self.pins.is_empty(),
+            known_write: self.tenant.shared.writes.contains(statement.digest),
+        }
+    }
+
+    /// COM_SET_OPTION: multi-statements on (0) or off (1), kept here and given to each connection that needs it.
+    async fn set_option(&mut self, option: u16) -> Result<(), SessionError> {
+        match option {
+            0 => self.multi_statements = true,
+            1 => self.multi_statements = false,
+            _ => return Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into()),
+        }
+        let mut out = self.worker.buffer();
+        answer::eof(&mut out, 1, self.client.flags, self.status);
+        let written = self.client.write(&out).await;
+        self.worker.recycle(out);
+        Ok(written?)
+    }
+
+    /// COM_RESET_CONNECTION: everything as after login. An open transaction is rolled back with its connection.
+    async fn reset(&mut self) -> Result<(), SessionError> {
+        self.forget_everything();
+        // MySQL keeps the default database, MariaDB does too
+        self.ok().await
+    }
+
+    fn forget_everything(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.let_go(held, true);
+        }
+        let database = self.wanted.as_ref().and_then(|w| w.primary.database().map(Into::into));
+        self.login_database = database.or_else(|| self.login_database.take());
+        self.wanted = None;
+        self.in_transaction = false;
+        self.pins = Pins::empty();
+        self.status = Status::AUTOCOMMIT;
+        self.statements = Statements::default();
+        self.virtuals.clear();
+        self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Box::default);
+        self.multi_statements = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
+        self.set_idle_limit();
+    }
+
+    /// Ends the hold on a connection; `dirty` if something is set on it that only a reset takes away.
+    pub(crate) fn let_go(&self, mut held: Held, dirty: bool) {
+        // a KILL that is on its way to this connection must not hit the next session's statement
+        let kill_on_its_way = self.handle.set_running(None);
+        if dirty {
+            held.checkout.mark_dirty();
+        }
+        if kill_on_its_way {
+            held.checkout.exchange_begins();
+        }
+        held.checkout.give_back();
+    }
+
+    async fn ok(&mut self) -> Result<(), SessionError> {
+        let mut out = self.worker.buffer();
+        answer::ok(&mut out, 1, self.client.flags, self.status);
+        let written = self.client.write(&out).await;
+        self.worker.recycle(out);
+        Ok(written?)
+    }
+
+    async fn refuse(&mut self, refused: &Refused, sequence: u8) -> Result<(), SessionError> {
+        let mut out = self.worker.buffer();
+        refused.write(&mut out, sequence);
+        let written = self.client.write(&out).await;
+        self.worker.recycle(out);
+        Ok(written?)
+    }
+
+    /// A session that sends nothing ends after its own `wait_timeout`, or the namespace's.
+    fn set_idle_limit(&self) {
+        let own = self
+            .virtuals
+            .iter()
+            .find(|(name, _)| &**name == b"wait_timeout")
+            .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u64>().ok())
+            .map(std::time::Duration::from_secs);
+        let limit = own.unwrap_or(self.tenant.namespace.session.idle_timeout);
+        self.handle.set_idle_limit(crate::gateway::ticks(limit));
+    }
+
+    /// Tells the client why, if it can still hear it, and gives back what the session holds.
+    async fn end(mut self, error: SessionError) {
+        if let Some(held) = self.held.take() {
+            self.let_go(held, true);
+        }
+        let farewell = match &error {
+            SessionError::Fatal(refused) | SessionError::Refused(refused) | SessionError::RefusedAt(refused, _) => {
+                Some(refused.clone())
+            }
+            SessionError::FatalAt(refused, _) => Some(refused.clone()),
+            SessionError::Client(ClientError::Told(signal)) => self.farewell(*signal),
+            SessionError::Client(ClientError::OutOfOrder { .. }) => {
+                Some(Refused::new(error_code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order"))
+            }
+            SessionError::Client(_) | SessionError::Quit | SessionError::AnsweredWithError => None,
+        };
+        if let Some(refused) = farewell {
+            let mut out = Vec::new();
+            let told_while_idle = matches!(error, SessionError::Client(ClientError::Told(_)));
+            let sequence = match error {
+                SessionError::FatalAt(_, sequence) | SessionError::RefusedAt(_, sequence) => sequence,
+                _ => u8::from(!told_while_idle),
+            };
+            refused.write(&mut out, sequence);
+            self.handle.clear();
+            self.handle.enter(Phase::Writing, self.worker.now());
+            if self.client.write(&out).await.is_err() {
+                tracing::debug!(session = self.handle.id, "the client was gone before it could be told why");
+            }
+        }
+        tracing::debug!(session = self.handle.id, namespace = &*self.tenant.name, reason = %error, "session ended");
+        self.tenant.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn farewell(&self, signal: Signal) -> Option<Refused> {
+        let session = &self.tenant.namespace.session;
+        let (code, text) = match signal {
+            Signal::IdleTimeout => (
+                error_code::CLIENT_INTERACTION_TIMEOUT,
+                "The client was disconnected by the server because of inactivity. \
+                 See wait_timeout and interactive_timeout for configuring this behavior."
+                    .to_owned(),
+            ),
+            Signal::IdleInTransaction => (
+                error_code::CLIENT_INTERACTION_TIMEOUT,
+                format!(
+                    "The client was disconnected and its transaction rolled back: it held a server connection without \
+                     sending anything for {:?} (idle_in_transaction_timeout)",
+                    session.idle_in_transaction_timeout
+                ),
+            ),
+            Signal::Killed => (error_code::QUERY_INTERRUPTED, "Connection was killed".to_owned()),
+            Signal::Drain | Signal::Stop => {
+                (error_code::SERVER_SHUTDOWN, "Server shutdown in progress".to_owned())
+            }
+            Signal::WriteTimeout | Signal::None => return None,
+        };
+        Some(Refused::new(code, text))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gateway.forget(&self.handle, &self.worker);
+    }
+}

@@ -1,0 +1,138 @@
+//! Why a session keeps its backend connection beyond a transaction.
+
+use bitflags::bitflags;
+use weir_sql::{Effects, Statement};
+
+bitflags! {
+    /// Reasons, each named in metrics and in the list of sessions.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Pins: u32 {
+        /// User variables.
+        const USER_VARIABLE = 1 << 0;
+        /// Temporary tables.
+        const TEMPORARY_TABLE = 1 << 1;
+        /// GET_LOCK.
+        const USER_LOCK = 1 << 2;
+        /// LOCK TABLES, FLUSH TABLES WITH READ LOCK, FOR EXPORT.
+        const TABLE_LOCK = 1 << 3;
+        /// LOCK INSTANCE FOR BACKUP, BACKUP STAGE.
+        const BACKUP_LOCK = 1 << 4;
+        /// HANDLER OPEN.
+        const HANDLER = 1 << 5;
+        /// PREPARE as text.
+        const TEXT_PREPARE = 1 << 6;
+        /// SET ROLE, SET RESOURCE GROUP.
+        const ROLE = 1 << 7;
+        /// CALL: a routine may leave anything behind.
+        const CALL = 1 << 8;
+        /// A system variable that does not travel.
+        const SESSION_VARIABLE = 1 << 9;
+        /// SET TRANSACTION for the next transaction.
+        const NEXT_TRANSACTION = 1 << 10;
+        /// SQL_CALC_FOUND_ROWS, and other answers about the statement before.
+        const DIAGNOSTICS = 1 << 11;
+        /// XA.
+        const XA = 1 << 12;
+        /// An open cursor of a prepared statement.
+        const CURSOR = 1 << 13;
+        /// Long data of a prepared statement is on the server already.
+        const LONG_DATA = 1 << 14;
+        /// SET profiling.
+        const PROFILING = 1 << 15;
+        /// The server says that something changed, and the text does not explain what.
+        const UNEXPLAINED_STATE = 1 << 16;
+    }
+}
+
+/// Names of the reasons, in the order of their bits.
+pub const REASONS: [&str; 17] = [
+    "user_variable",
+    "temporary_table",
+    "user_lock",
+    "table_lock",
+    "backup_lock",
+    "handler",
+    "text_prepare",
+    "role",
+    "call",
+    "session_variable",
+    "next_transaction",
+    "diagnostics",
+    "xa",
+    "cursor",
+    "long_data",
+    "profiling",
+    "unexplained_state",
+];
+
+/// Which effects of a text pin, and why.
+const BY_EFFECT: [(Effects, Pins); 15] = [
+    (Effects::USER_VARIABLE_WRITE, Pins::USER_VARIABLE),
+    (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
+    (Effects::USER_LOCK, Pins::USER_LOCK),
+    (Effects::LOCK_TABLES, Pins::TABLE_LOCK),
+    (Effects::GLOBAL_READ_LOCK, Pins::TABLE_LOCK),
+    (Effects::BACKUP_LOCK, Pins::BACKUP_LOCK),
+    (Effects::HANDLER_OPEN, Pins::HANDLER),
+    (Effects::TEXT_PREPARE, Pins::TEXT_PREPARE),
+    (Effects::TEXT_EXECUTE, Pins::TEXT_PREPARE),
+    (Effects::ROLE, Pins::ROLE),
+    (Effects::CALL, Pins::CALL),
+    (Effects::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
+    (Effects::CALC_FOUND_ROWS, Pins::DIAGNOSTICS),
+    (Effects::XA, Pins::XA),
+    (Effects::PROFILING, Pins::PROFILING),
+];
+
+impl Pins {
+    /// What a statement pins by its text. Whether it failed does not matter: a part of it may have happened.
+    #[must_use]
+    pub fn of(statement: &Statement) -> Self {
+        if (statement.effects & Effects::all()).is_empty() {
+            return Self::empty();
+        }
+        BY_EFFECT
+            .iter()
+            .filter(|(effect, _)| statement.effects.intersects(*effect))
+            .fold(Self::empty(), |pins, (_, pin)| pins | *pin)
+    }
+
+    /// Does the text itself explain that the server reports a change of state without a name?
+    #[must_use]
+    pub fn explain_state_change(statement: &Statement) -> bool {
+        statement.effects.intersects(
+            Effects::USER_VARIABLE_WRITE
+                | Effects::TEMPORARY_TABLE
+                | Effects::DROP_TEMPORARY
+                | Effects::TEXT_PREPARE
+                | Effects::TEXT_EXECUTE
+                | Effects::SET_SESSION
+                | Effects::ROLE
+                | Effects::CALL
+                | Effects::SET_STATEMENT,
+        )
+    }
+
+    /// Names of the reasons.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        REASONS.iter().enumerate().filter(move |(i, _)| self.bits() & (1 << i) != 0).map(|(_, name)| *name)
+    }
+
+    /// Reasons that end with a statement of their own and leave nothing that a reset must take away.
+    #[must_use]
+    pub fn leave_nothing(self) -> bool {
+        Self::NEXT_TRANSACTION.union(Self::DIAGNOSTICS).union(Self::CURSOR).union(Self::TABLE_LOCK).contains(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_in_its_place() {
+        assert_eq!(Pins::all().names().count(), REASONS.len());
+        assert_eq!(Pins::CURSOR.names().collect::<Vec<_>>(), ["cursor"]);
+        assert_eq!(Pins::UNEXPLAINED_STATE.names().collect::<Vec<_>>(), ["unexplained_state"]);
+    }
+}

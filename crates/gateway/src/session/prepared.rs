@@ -1,0 +1,316 @@
+//! Prepared statements of a session: really prepared on servers, where and when they are needed.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use weir_backend::{ByAddress, Definition};
+use weir_plan::{Plan, Target, plan};
+use weir_sql::{Kind, Statement, analyze};
+use weir_wire::{
+    capability::Status,
+    command::com,
+    error_code::{self, ErrorCode},
+    framer::HEADER_LEN,
+    response_end::Expect,
+    write_packet,
+};
+
+use crate::{
+    client::Request,
+    error::{Refused, SessionError},
+    execute::{Job, Prepared, put_id},
+};
+
+use super::{Session, pin::Pins};
+
+/// Statements that one session may have prepared at once: the servers' default `max_prepared_stmt_count`.
+const MOST_STATEMENTS: usize = 16_382;
+
+/// One of the session's statements.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    definition: Arc<Definition>,
+    statement: Arc<Statement>,
+    parameters: u16,
+    /// Types that the client bound last; it need not send them again.
+    types: Box<[u8]>,
+    /// COM_STMT_SEND_LONG_DATA packets, waiting for the execution.
+    long_data: Vec<u8>,
+    /// Parameters that have long data: their values are not in the packet.
+    too_long: bool,
+}
+
+/// All statements of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Statements {
+    by_id: HashMap<u32, Entry>,
+    last_id: u32,
+    last_prepared: Option<u32>,
+}
+
+impl Statements {
+    fn add(&mut self, entry: Entry) -> u32 {
+        // ids count up from 1 as the servers' do; u32::MAX means "the last one" on MariaDB
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if self.last_id != 0 && self.last_id != u32::MAX && !self.by_id.contains_key(&self.last_id) {
+                break;
+            }
+        }
+        self.by_id.insert(self.last_id, entry);
+        self.last_prepared = Some(self.last_id);
+        self.last_id
+    }
+
+    /// Keeps a piece of a parameter until the statement is executed. A failure is told at execution, since this
+    /// command has no answer.
+    pub(crate) fn long_data(&mut self, id: u32, parameter: u16, data: &[u8], limit: u32) {
+        let Some(entry) = self.by_id.get_mut(&id) else { return };
+        if entry.long_data.len() + data.len() > limit as usize {
+            entry.too_long = true;
+            return;
+        }
+        let mut payload = Vec::with_capacity(data.len() + 7);
+        payload.push(com::STMT_SEND_LONG_DATA);
+        payload.extend_from_slice(&id.to_le_bytes());
+        payload.extend_from_slice(&parameter.to_le_bytes());
+        payload.extend_from_slice(data);
+        write_packet(&mut entry.long_data, 0, &payload);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+fn unknown(id: u32, command: &str) -> SessionError {
+    Refused::new(
+        error_code::UNKNOWN_STMT_HANDLER,
+        format!("Unknown prepared statement handler ({id}) given to {command}"),
+    )
+    .into()
+}
+
+impl Session {
+    /// MariaDB's id −1 is the statement prepared last.
+    fn resolve(&self, id: u32) -> u32 {
+        let mariadb = self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MariaDb);
+        if id == u32::MAX && mariadb { self.statements.last_prepared.unwrap_or(id) } else { id }
+    }
+
+    /// COM_STMT_PREPARE: on the server where the statement would run, so that its metadata are that server's own.
+    pub(super) async fn prepare(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let begin = Instant::now();
+        if self.wanted.is_none() {
+            self.learn_state().await?;
+        }
+        let Some(wanted) = self.wanted.clone() else { return Ok(()) };
+        let text = request.payload().get(1..).unwrap_or_default();
+        let mut statement = Statement::new();
+        analyze(text, &wanted.dialect, &mut statement);
+        if self.statements.len() >= MOST_STATEMENTS {
+            return Err(Refused::new(
+                ErrorCode { number: 1461, sqlstate: *b"42000" },
+                format!("Can't create more than max_prepared_stmt_count statements (current value: {MOST_STATEMENTS})"),
+            )
+            .into());
+        }
+        let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+            Plan::Forward(target) => target,
+            Plan::ForwardDatabases | Plan::Kill => Target::Primary,
+            Plan::Refuse(refusal) => {
+                let (number, sqlstate) = refusal.code();
+                return Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into());
+            }
+        };
+        let mut preparing = Statement::new();
+        preparing.kind = Kind::Prepare;
+        preparing.access = statement.access;
+        let job = Job { packet: request.packet(), statement: &preparing, expect: Expect::Prepare, prepared: None };
+        let definition = self.gateway.define(Definition { text: text.into(), state: ByAddress(Arc::clone(&wanted.primary)) });
+        let (mut answer, id) = self.run_preparing(&job, target, &definition).await?;
+        if let (Some(_), Some(prepared)) = (id, answer.summary.prepared) {
+            let own = self.statements.add(Entry {
+                definition,
+                statement: Arc::new(statement),
+                parameters: prepared.parameters,
+                types: Box::default(),
+                long_data: Vec::new(),
+                too_long: false,
+            });
+            // the first packet of the answer has the id where commands have it
+            put_id(&mut answer.rest, own);
+        }
+        let failed = answer.summary.error.is_some();
+        let written = self.client.write(&answer.rest).await;
+        self.worker.recycle(answer.rest);
+        self.tenant.counters(self.worker.id).answered(Kind::Prepare, begin.elapsed(), failed);
+        Ok(written?)
+    }
+
+    /// COM_STMT_EXECUTE.
+    pub(super) async fn execute_prepared(&mut self, id: u32, request: &mut Request) -> Result<(), SessionError> {
+        let begin = Instant::now();
+        let id = self.resolve(id);
+        let Some(entry) = self.statements.by_id.get_mut(&id) else { return Err(unknown(id, "mysqld_stmt_execute")) };
+        let long_data = std::mem::take(&mut entry.long_data);
+        if std::mem::take(&mut entry.too_long) {
+            return Err(Refused::new(
+                error_code::NET_PACKET_TOO_LARGE,
+                "Got a packet bigger than 'max_allowed_packet' bytes",
+            )
+            .into());
+        }
+        let (definition, statement) = (Arc::clone(&entry.definition), Arc::clone(&entry.statement));
+        let with_types = entry.complete(request.packet());
+        let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
+        let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+            // a cursor keeps its connection: on a replica the session's next statements could not write
+            Plan::Forward(_) if opens_cursor => Target::Primary,
+            Plan::Forward(target) => target,
+            Plan::ForwardDatabases => Target::Primary,
+            Plan::Kill => return Box::pin(self.kill(&statement)).await,
+            Plan::Refuse(refusal) => {
+                let (number, sqlstate) = refusal.code();
+                return Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into());
+            }
+        };
+        let packet = with_types.as_deref().unwrap_or_else(|| request.packet());
+        let prepared = Prepared { definition: &definition, long_data: &long_data };
+        let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: Some(prepared) };
+        let result = if opens_cursor {
+            Box::pin(self.execute_with_cursor(&job, target)).await
+        } else {
+            self.execute(&job, target).await
+        };
+        let failed = !matches!(result, Ok(false));
+        self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+        result.map(|_| ())
+    }
+
+    async fn execute_with_cursor(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
+        // pinned before it runs: the answer's status says whether a cursor was opened
+        self.begin_pins(Pins::CURSOR);
+        let result = self.run(job, target).await;
+        let opened = matches!(&result, Ok((answer, _)) if answer
+            .summary
+            .status
+            .is_some_and(|s| s.contains(Status::CURSOR_EXISTS) && !s.contains(Status::LAST_ROW_SENT)));
+        if !opened {
+            self.unpin(Pins::CURSOR);
+        }
+        let (answer, _) = result?;
+        let failed = answer.summary.error.is_some();
+        let written = self.client.write(&answer.rest).await;
+        self.worker.recycle(answer.rest);
+        written?;
+        Ok(failed)
+    }
+
+    /// A pin's cause ended outside of a statement.
+    fn unpin(&mut self, pins: Pins) {
+        self.pins.remove(pins);
+        if self.pins.is_empty() && !self.in_transaction {
+            if let Some(held) = self.held.take() {
+                self.let_go(held, false);
+            }
+        }
+    }
+
+    /// COM_STMT_FETCH: only while the cursor's connection is held.
+    pub(super) async fn fetch(&mut self, id: u32, request: &mut Request) -> Result<(), SessionError> {
+        let id = self.resolve(id);
+        let Some(entry) = self.statements.by_id.get(&id) else { return Err(unknown(id, "mysqld_stmt_fetch")) };
+        let definition = Arc::clone(&entry.definition);
+        let statement = Statement::new();
+        if self.held.is_none() {
+            return Err(Refused::new(
+                ErrorCode { number: 1421, sqlstate: *b"HY000" },
+                format!("The statement ({id}) has no open cursor."),
+            )
+            .into());
+        }
+        let prepared = Prepared { definition: &definition, long_data: &[] };
+        let job =
+            Job { packet: request.packet(), statement: &statement, expect: Expect::Rows, prepared: Some(prepared) };
+        self.execute(&job, Target::Primary).await.map(|_| ())
+    }
+
+    /// COM_STMT_RESET: drops long data and closes the cursor.
+    pub(super) async fn reset_statement(&mut self, id: u32) -> Result<(), SessionError> {
+        let id = self.resolve(id);
+        let Some(entry) = self.statements.by_id.get_mut(&id) else { return Err(unknown(id, "mysqld_stmt_reset")) };
+        entry.long_data = Vec::new();
+        entry.too_long = false;
+        let definition = Arc::clone(&entry.definition);
+        self.close_cursor(&definition).await;
+        self.ok().await
+    }
+
+    /// COM_STMT_CLOSE: has no answer. Connections keep the statement for other sessions.
+    pub(super) async fn close_statement(&mut self, id: u32) {
+        let id = self.resolve(id);
+        if let Some(entry) = self.statements.by_id.remove(&id) {
+            self.close_cursor(&entry.definition).await;
+        }
+    }
+
+    async fn close_cursor(&mut self, definition: &Arc<Definition>) {
+        if !self.pins.contains(Pins::CURSOR) {
+            return;
+        }
+        if let Some(held) = &mut self.held {
+            // closing the statement closes its cursor; other cursors of the session stay
+            held.checkout.prepared.forget(definition);
+        }
+        self.unpin(Pins::CURSOR);
+    }
+
+    async fn run_preparing(
+        &mut self,
+        job: &Job<'_>,
+        target: Target,
+        definition: &Arc<Definition>,
+    ) -> Result<(crate::execute::Answer, Option<u32>), SessionError> {
+        self.run_and(job, target, |held, summary| {
+            if let Some(prepared) = summary.prepared.filter(|_| summary.error.is_none()) {
+                held.checkout.prepared.add(Arc::clone(definition), prepared.statement);
+            }
+        })
+        .await
+    }
+}
+
+impl Entry {
+    /// The packet with the parameters' types in it, if the client left them out since it bound them before: the
+    /// connection that will execute it may never have seen them. Remembers types that are in the packet.
+    fn complete(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+        let parameters = usize::from(self.parameters);
+        if parameters == 0 {
+            return None;
+        }
+        // header, command, id, flags, iterations, NULL bitmap
+        let bound_at = HEADER_LEN + 10 + parameters.div_ceil(8);
+        let types_len = parameters * 2;
+        match packet.get(bound_at) {
+            Some(1) => {
+                let types = packet.get(bound_at + 1..bound_at + 1 + types_len)?;
+                if *self.types != *types {
+                    self.types = types.into();
+                }
+                None
+            }
+            Some(0) if self.types.len() == types_len => {
+                let mut payload = Vec::with_capacity(packet.len() + types_len);
+                payload.extend_from_slice(packet.get(HEADER_LEN..bound_at)?);
+                payload.push(1);
+                payload.extend_from_slice(&self.types);
+                payload.extend_from_slice(packet.get(bound_at + 1..)?);
+                let mut out = Vec::with_capacity(payload.len() + HEADER_LEN);
+                write_packet(&mut out, 0, &payload);
+                Some(out)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! What a statement changed: the one place where a session's state changes.
+
+use std::sync::Arc;
+
+use weir_backend::{
+    Want,
+    state::{self, State, VariableId},
+};
+use weir_plan::Target;
+use weir_sql::{ClientCharset, Dialect, Effects, TransactionStep};
+use weir_wire::{
+    capability::Status,
+    response::{Record, Records},
+    server_version::Flavour,
+};
+
+use crate::{
+    error::{SessionError, lost},
+    execute::{Answer, Job},
+};
+
+use super::{Held, Session, Wanted, pin::Pins};
+
+/// Changes that a client may see reported, but that follow from others or say nothing about the session.
+const DERIVED: [&[u8]; 9] = [
+    b"statement_id",
+    b"character_set_database",
+    b"collation_database",
+    b"last_gtid",
+    b"in_transaction",
+    b"warning_count",
+    b"error_count",
+    b"pseudo_thread_id",
+    b"character_set_connection",
+];
+
+/// Variables that Weir keeps for the client: on a shared connection they would cut off others.
+const KEPT: [&[u8]; 12] = [
+    b"wait_timeout",
+    b"interactive_timeout",
+    b"net_read_timeout",
+    b"net_write_timeout",
+    b"net_retry_count",
+    b"net_buffer_length",
+    b"max_allowed_packet",
+    b"session_track_system_variables",
+    b"session_track_schema",
+    b"session_track_state_change",
+    b"session_track_gtids",
+    b"session_track_transaction_info",
+];
+
+/// What the trackers told.
+#[derive(Default)]
+struct Changes {
+    variables: Vec<(VariableId, Vec<u8>)>,
+    database: Option<Option<Vec<u8>>>,
+    kept: Vec<(Box<[u8]>, Box<[u8]>)>,
+    connection_charset: bool,
+    connection_collation: bool,
+    /// A variable that does not travel.
+    foreign: bool,
+    /// Something without a name.
+    unnamed: bool,
+    named: bool,
+}
+
+impl Session {
+    /// Takes over what the statement changed, then gives the connection back or keeps it.
+    pub(crate) async fn settle(&mut self, mut held: Held, job: &Job<'_>, answer: &Answer) -> Result<(), SessionError> {
+        let summary = &answer.summary;
+        let statement = job.statement;
+        if let Some(status) = summary.status {
+            self.status = status.difference(Status::SESSION_STATE_CHANGED | Status::MORE_RESULTS | Status::CURSOR_EXISTS | Status::LAST_ROW_SENT);
+            self.in_transaction = status.contains(Status::IN_TRANS);
+        } else if summary.error.is_some() && !self.status.contains(Status::AUTOCOMMIT) {
+            // an error tells no status: without autocommit the statement may have opened a transaction
+            self.in_transaction = true;
+        }
+        let mut pins = Pins::of(statement);
+        if !answer.tracked.is_empty() {
+            pins |= self.take_over(&mut held, job, &answer.tracked).await?;
+        }
+        self.end_pins(&mut held, job, answer);
+        self.begin_pins(pins);
+        if statement.effects.contains(Effects::SET_STATEMENT) {
+            held.checkout.mark_dirty();
+        }
+        if self.in_transaction || !self.pins.is_empty() {
+            self.held = Some(held);
+        } else {
+            self.let_go(held, false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_pins(&mut self, pins: Pins) {
+        let new = pins.difference(self.pins);
+        if new.is_empty() {
+            return;
+        }
+        let counters = self.tenant.counters(self.worker.id);
+        for (i, counter) in counters.pins.iter().enumerate() {
+            if new.bits() & (1 << i) != 0 {
+                crate::metrics::bump(counter, 1);
+            }
+        }
+        self.pins |= new;
+    }
+
+    /// Pins whose cause ended with this statement.
+    fn end_pins(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
+        let statement = job.statement;
+        let before = self.pins;
+        let failed = answer.summary.error.is_some();
+        // whatever was to be asked about the statement before could be asked now
+        self.pins.remove(Pins::DIAGNOSTICS);
+        if statement.effects.contains(Effects::UNLOCK_TABLES) && !failed && statement.statements == 1 {
+            self.pins.remove(Pins::TABLE_LOCK);
+        }
+        // the next transaction has come and gone: an autocommit statement is one too
+        let consumed = !self.in_transaction
+            && !statement.effects.intersects(Effects::NEXT_TRANSACTION | Effects::SET_SESSION)
+            && statement.transaction != TransactionStep::Begin;
+        if consumed {
+            self.pins.remove(Pins::NEXT_TRANSACTION);
+        }
+        let status = answer.summary.status.unwrap_or(Status::empty());
+        if status.contains(Status::LAST_ROW_SENT) {
+            self.pins.remove(Pins::CURSOR);
+        }
+        let ended = before.difference(self.pins);
+        if !ended.is_empty() && !ended.leave_nothing() {
+            held.checkout.mark_dirty();
+        }
+    }
+
+    /// Reads the session-state records of an answer. Returns what they pin.
+    async fn take_over(&mut self, held: &mut Held, job: &Job<'_>, tracked: &[u8]) -> Result<Pins, SessionError> {
+        let flavour = held.checkout.server().version.flavour;
+        let changes = read_changes(tracked, flavour);
+        let statement = job.statement;
+        let mut pins = Pins::empty();
+        if changes.unnamed && !changes.named && !Pins::explain_state_change(statement) {
+            pins |= Pins::UNEXPLAINED_STATE;
+        }
+        if statement.effects.contains(Effects::SET_STATEMENT) {
+            // the values are temporary, and their end is reported with another statement
+            return Ok(pins);
+        }
+        if changes.foreign {
+            pins |= Pins::SESSION_VARIABLE;
+        }
+        if !changes.variables.is_empty() || changes.database.is_some() || changes.connection_charset {
+            let mut variables = changes.variables;
+            if changes.connection_charset && !changes.connection_collation {
+                // SET NAMES does not tell the collation
+                let reply = held.checkout.query("SELECT @@collation_connection").await;
+                let rows = reply
+                    .and_then(|r| Ok(r.rows()?))
+                    .map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
+                if let Some(Some(value)) = rows.first().and_then(|row| row.first()) {
+                    variables.push((state::COLLATION_CONNECTION, value.clone()));
+                }
+            }
+            self.change_state(held, &variables, changes.database);
+        }
+        if !changes.kept.is_empty() {
+            self.keep(held, changes.kept);
+        }
+        let tracking = statement.assigned_variables().any(|name| name.starts_with(b"session_track"));
+        if tracking {
+            Box::pin(self.virtualize_trackers(held)).await?;
+        }
+        Ok(pins)
+    }
+
+    /// The same change for the session and for the connection it was made on.
+    fn change_state(
+        &mut self,
+        held: &mut Held,
+        variables: &[(VariableId, Vec<u8>)],
+        database: Option<Option<Vec<u8>>>,
+    ) {
+        let change = |state: &State| {
+            let mut state = state.clone();
+            for (id, value) in variables {
+                state.set(*id, value);
+            }
+            if let Some(database) = &database {
+                state.set_database(database.as_deref());
+            }
+            state
+        };
+        let on_connection = self.gateway.share(change(held.checkout.state()));
+        held.checkout.set_state(on_connection);
+        if let Some(wanted) = &self.wanted {
+            let primary = self.gateway.share(change(&wanted.primary));
+            self.want(primary, wanted.dialect);
+        }
+    }
+
+    fn want(&mut self, primary: Arc<State>, dialect: Dialect) {
+        let dialect = dialect_of(&primary, dialect.flavour, dialect.version);
+        let replica = self.gateway.read_only(&primary);
+        if primary.is_on(state::AUTOCOMMIT) {
+            self.status.insert(Status::AUTOCOMMIT);
+        } else {
+            self.status.remove(Status::AUTOCOMMIT);
+        }
+        self.wanted = Some(Wanted { primary, replica, dialect });
+    }
+
+    /// Variables that Weir keeps for the client: remembered here, taken from the connection when it is given back.
+    fn keep(&mut self, held: &mut Held, kept: Vec<(Box<[u8]>, Box<[u8]>)>) {
+        for (name, value) in kept {
+            match self.virtuals.iter_mut().find(|(known, _)| *known == name) {
+                Some(entry) => entry.1 = value,
+                None => self.virtuals.push((name, value)),
+            }
+        }
+        held.checkout.mark_dirty();
+        self.set_idle_limit();
+    }
+
+    /// The client set its own trackers: they are read back, become what it is told from now on, and the connection
+    /// gets Weir's again.
+    async fn virtualize_trackers(&mut self, held: &mut Held) -> Result<(), SessionError> {
+        let fail = |held: &Held, e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e));
+        let flavour = held.checkout.server().version.flavour;
+        let gtids = if flavour == Flavour::MySql { ",@@session_track_gtids" } else { "" };
+        let ask = format!(
+            "SELECT @@session_track_system_variables,@@session_track_schema,@@session_track_state_change,\
+             @@session_track_transaction_info{gtids}"
+        );
+        let reply = held.checkout.query(&ask).await.map_err(|e| fail(held, e))?;
+        let rows = reply.rows().map_err(|e| fail(held, e.into()))?;
+        held.checkout.arm_trackers().await.map_err(|e| fail(held, e))?;
+        let row: Vec<Vec<u8>> =
+            rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
+        let names: [&[u8]; 5] = [
+            b"session_track_system_variables",
+            b"session_track_schema",
+            b"session_track_state_change",
+            b"session_track_transaction_info",
+            b"session_track_gtids",
+        ];
+        let kept = names.iter().zip(&row).map(|(name, value)| ((*name).into(), value.as_slice().into())).collect();
+        self.keep(held, kept);
+        if self.wish.is_some() {
+            self.wish = Some(Box::new(wish_of(&row)));
+        }
+        Ok(())
+    }
+
+    /// Finds out what a session without any SET would see on its primary, and adds what the login said.
+    pub(crate) async fn learn_state(&mut self) -> Result<(), SessionError> {
+        let known = self.tenant.primary.dialer().baseline(self.class);
+        let (facts, baseline) = match known {
+            Some(known) => known,
+            None => self.ask_for_baseline().await?,
+        };
+        let mut state = (*baseline).clone();
+        let session = &self.tenant.namespace.session;
+        let by_client = facts.charset_of(self.collation);
+        let by_namespace = session.charset.as_ref().map(|c| facts.charset_named(c, session.collation.as_deref()));
+        let (charset, collation) = by_client.or(by_namespace.flatten()).unwrap_or_else(|| facts.default_charset());
+        state.set(state::CHARACTER_SET_CLIENT, charset.as_bytes());
+        state.set(state::CHARACTER_SET_RESULTS, charset.as_bytes());
+        state.set(state::COLLATION_CONNECTION, collation.as_bytes());
+        state.set_database(self.login_database.as_deref());
+        if self.user.access == weir_catalog::user::UserAccess::ReadOnly {
+            state.set(state::TRANSACTION_READ_ONLY, b"1");
+        }
+        let version = &facts.version;
+        let dialect = dialect_of(&state, sql_flavour(version.flavour), version.number);
+        let primary = self.gateway.share(state);
+        self.want(primary, dialect);
+        Ok(())
+    }
+
+    async fn ask_for_baseline(
+        &self,
+    ) -> Result<(Arc<weir_backend::ServerFacts>, Arc<State>), SessionError> {
+        let mut first_error = None;
+        for pool in self.tenant.pools() {
+            let state = Arc::clone(pool.dialer().any_state());
+            let want = Want { class: self.class, state: &state, multi_statements: false, thorough: true };
+            match pool.checkout(self.worker.id, &want).await {
+                Ok(checkout) => {
+                    let known = (Arc::clone(checkout.server()), Arc::clone(checkout.baseline()));
+                    checkout.give_back();
+                    return Ok(known);
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(match first_error {
+            Some(error) => error.into(),
+            None => SessionError::Quit,
+        })
+    }
+}
+
+fn read_changes(tracked: &[u8], flavour: Flavour) -> Changes {
+    let mut changes = Changes::default();
+    for record in Records::new(tracked) {
+        match record {
+            Ok(Record::SystemVariable { name, value }) => {
+                changes.named = true;
+                changes.variable(&name.to_ascii_lowercase(), value, flavour);
+            }
+            Ok(Record::Schema(name)) => {
+                changes.named = true;
+                changes.database = Some((!name.is_empty()).then(|| name.to_vec()));
+            }
+            Ok(Record::StateChange) => changes.unnamed = true,
+            Ok(
+                Record::Gtids(_)
+                | Record::TransactionCharacteristics(_)
+                | Record::TransactionState(_)
+                | Record::Unknown(_),
+            ) => {}
+            // what cannot be read may be anything
+            Err(_) => changes.foreign = true,
+        }
+    }
+    changes
+}
+
+impl Changes {
+    fn variable(&mut self, name: &[u8], value: &[u8], flavour: Flavour) {
+        if let Some(id) = state::variable(name, flavour) {
+            self.connection_collation |= id == state::COLLATION_CONNECTION;
+            self.variables.push((id, value.to_vec()));
+        } else if name == b"character_set_connection" {
+            self.connection_charset = true;
+        } else if KEPT.contains(&name) {
+            self.kept.push((name.into(), value.into()));
+        } else if !DERIVED.contains(&name) {
+            self.foreign = true;
+        }
+    }
+}
+
+/// What the client's own trackers are set to, in the order in which they were asked for.
+fn wish_of(row: &[Vec<u8>]) -> weir_wire::response::TrackWish {
+    use weir_wire::response::{TrackWish, TrackedVariables};
+    let text = |i: usize| row.get(i).map(|v| v.to_ascii_uppercase()).unwrap_or_default();
+    let on = |i: usize| matches!(text(i).as_slice(), b"1" | b"ON");
+    let names = row.first().cloned().unwrap_or_default().to_ascii_lowercase();
+    let variables = match names.as_slice() {
+        b"" => TrackedVariables::None,
+        b"*" => TrackedVariables::All,
+        list => TrackedVariables::Only(
+            list.split(|b| *b == b',').map(|name| name.trim_ascii().into()).collect(),
+        ),
+    };
+    let transaction = text(3);
+    TrackWish {
+        schema: on(1),
+        state_change: on(2),
+        gtids: !matches!(text(4).as_slice(), b"" | b"OFF"),
+        characteristics: transaction == b"CHARACTERISTICS",
+        transaction_state: matches!(transaction.as_slice(), b"CHARACTERISTICS" | b"STATE"),
+        variables,
+    }
+}
+
+pub(crate) fn sql_flavour(flavour: Flavour) -> weir_sql::Flavour {
+    match flavour {
+        Flavour::MySql => weir_sql::Flavour::MySql,
+        Flavour::MariaDb => weir_sql::Flavour::MariaDb,
+    }
+}
+
+/// How the session's texts are to be read.
+fn dialect_of(state: &State, flavour: weir_sql::Flavour, version: u32) -> Dialect {
+    let mode = state.value(state::SQL_MODE);
+    let has = |wanted: &[u8]| mode.split(|b| *b == b',').any(|m| m.eq_ignore_ascii_case(wanted));
+    let charset = match state.value(state::CHARACTER_SET_CLIENT) {
+        b"gbk" => ClientCharset::Gbk,
+        b"sjis" | b"cp932" => ClientCharset::Sjis,
+        b"big5" => ClientCharset::Big5,
+        b"gb18030" => ClientCharset::Gb18030,
+        _ => ClientCharset::AsciiSafe,
+    };
+    Dialect {
+        flavour,
+        version,
+        ansi_quotes: has(b"ANSI_QUOTES"),
+        no_backslash_escapes: has(b"NO_BACKSLASH_ESCAPES"),
+        charset,
+    }
+}
+
+impl Held {
+    /// Is it a replica's?
+    #[must_use]
+    pub fn on_replica(&self) -> bool {
+        self.target == Target::Replica
+    }
+}

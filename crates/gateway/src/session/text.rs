@@ -1,0 +1,107 @@
+//! COM_QUERY and the simple commands: understand, plan, and hand over to execution.
+
+use std::time::Instant;
+
+use weir_plan::{Plan, Target, plan};
+use weir_sql::{Kind, Statement, analyze};
+use weir_wire::{error_code::ErrorCode, framer::HEADER_LEN, response_end::Expect};
+
+use crate::{
+    client::Request,
+    error::{Refused, SessionError},
+    execute::Job,
+};
+
+use super::Session;
+
+impl Session {
+    /// COM_QUERY.
+    pub(super) async fn query(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let begin = Instant::now();
+        if self.wanted.is_none() {
+            Box::pin(self.learn_state()).await?;
+        }
+        let mut statement = self.worker.statement();
+        if let Some(wanted) = &self.wanted {
+            analyze(request.payload().get(1..).unwrap_or_default(), &wanted.dialect, &mut statement);
+        }
+        let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
+        let result = match plan {
+            Plan::Forward(target) => {
+                let job = Job { packet: request.packet(), statement: &statement, expect: Expect::Results, prepared: None };
+                self.execute(&job, target).await
+            }
+            Plan::Refuse(refusal) => {
+                let (number, sqlstate) = refusal.code();
+                Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
+            }
+            Plan::Kill => Box::pin(self.kill(&statement)).await.map(|()| false),
+            Plan::ForwardDatabases => Box::pin(self.show_databases(request, &statement)).await,
+        };
+        let failed = !matches!(result, Ok(false));
+        self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+        self.report_slow(begin, request, &statement);
+        self.worker.recycle_statement(statement);
+        result.map(|_| ())
+    }
+
+    /// COM_INIT_DB: allowed databases hold here too.
+    pub(super) async fn init_db(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let database = request.payload().get(1..).unwrap_or_default();
+        self.check_database(database)?;
+        self.forward_simple(request, Kind::Use, Expect::One).await
+    }
+
+    /// COM_FIELD_LIST, COM_STATISTICS.
+    pub(super) async fn simple(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let expect = match request.payload().first() {
+            Some(&weir_wire::command::com::FIELD_LIST) => Expect::Columns,
+            _ => Expect::One,
+        };
+        self.forward_simple(request, Kind::Other, expect).await
+    }
+
+    async fn forward_simple(&mut self, request: &Request, kind: Kind, expect: Expect) -> Result<(), SessionError> {
+        let begin = Instant::now();
+        if self.wanted.is_none() {
+            self.learn_state().await?;
+        }
+        let mut statement = Statement::new();
+        statement.kind = kind;
+        let job = Job { packet: request.packet(), statement: &statement, expect, prepared: None };
+        let result = self.execute(&job, Target::Primary).await;
+        let failed = !matches!(result, Ok(false));
+        self.tenant.counters(self.worker.id).answered(kind, begin.elapsed(), failed);
+        result.map(|_| ())
+    }
+
+    /// Is the database one that the namespace allows?
+    pub(super) fn check_database(&self, database: &[u8]) -> Result<(), SessionError> {
+        if self.tenant.namespace.allowed_databases.allows(database) {
+            return Ok(());
+        }
+        let refusal = weir_plan::Refusal::Database(database.to_vec());
+        let (number, sqlstate) = refusal.code();
+        Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
+    }
+
+    fn report_slow(&self, begin: Instant, request: &Request, statement: &Statement) {
+        let Some(threshold) = self.tenant.namespace.slow_statement else { return };
+        let took = begin.elapsed();
+        if took < threshold {
+            return;
+        }
+        let text = request.packet().get(HEADER_LEN + 1..).unwrap_or_default();
+        let dialect = self.wanted.as_ref().map(|w| w.dialect);
+        let fingerprint = dialect.map(|d| weir_sql::fingerprint(text, &d, 1024)).unwrap_or_default();
+        tracing::warn!(
+            namespace = &*self.tenant.name,
+            user = self.user.name.as_str(),
+            session = self.handle.id,
+            millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            digest = format_args!("{:016x}", statement.digest),
+            statement = fingerprint,
+            "slow statement"
+        );
+    }
+}

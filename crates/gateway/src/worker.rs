@@ -1,0 +1,91 @@
+//! What sessions of one worker share: buffers, counters, a coarse clock.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+use weir_sql::Statement;
+
+/// Size of a fresh buffer: holds nearly every request and most answers.
+pub const BUFFER_SIZE: usize = 16 << 10;
+/// A buffer that grew beyond this is freed instead of kept.
+const KEEP_UP_TO: usize = 64 << 10;
+/// Buffers kept for reuse.
+const KEEP: usize = 256;
+
+/// How long a tick of the coarse clock is.
+pub const TICK: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number, from 0.
+    pub id: usize,
+    buffers: Mutex<Vec<Vec<u8>>>,
+    statements: Mutex<Vec<Box<Statement>>>,
+    tick: AtomicU32,
+    /// Sessions that live here.
+    pub sessions: AtomicUsize,
+}
+
+impl Worker {
+    /// A worker with nothing to do.
+    #[must_use]
+    pub fn new(id: usize) -> Self {
+        Self { id, buffers: Mutex::default(), statements: Mutex::default(), tick: AtomicU32::new(0), sessions: AtomicUsize::new(0) }
+    }
+
+    /// An empty buffer.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        let kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
+    }
+
+    /// Takes a buffer back.
+    pub fn recycle(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > KEEP_UP_TO || buffer.capacity() == 0 {
+            return;
+        }
+        buffer.clear();
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.len() < KEEP {
+            buffers.push(buffer);
+        }
+    }
+
+    /// An empty statement.
+    #[must_use]
+    pub fn statement(&self) -> Box<Statement> {
+        let kept = self.statements.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Box::new(Statement::new()))
+    }
+
+    /// Takes a statement back.
+    pub fn recycle_statement(&self, mut statement: Box<Statement>) {
+        statement.clear();
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if statements.len() < KEEP {
+            statements.push(statement);
+        }
+    }
+
+    /// Ticks since the worker started; see [`TICK`].
+    #[must_use]
+    pub fn now(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// The clock went on.
+    pub fn advance(&self) -> u32 {
+        self.tick.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Frees half of the unused buffers: called when the worker is idle, so that a burst does not keep its memory.
+    pub fn shrink(&self) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let keep = buffers.len() / 2;
+        buffers.truncate(keep);
+    }
+}

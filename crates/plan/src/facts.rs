@@ -1,0 +1,18 @@
+//! What of a session decides where its statements go.
+
+use weir_catalog::user::UserAccess;
+
+/// Facts of a session at the moment of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What its user may do.
+    pub access: UserAccess,
+    /// Its user's reads are split off to replicas.
+    pub split: bool,
+    /// Its slice has replicas.
+    pub has_replicas: bool,
+    /// A transaction may be open on the primary, or every statement opens one (`autocommit=0`).
+    pub in_transaction: bool,
+    /// A replica refused a statement of this fingerprint as a write before.
+    pub known_write: bool,
+}

@@ -1,0 +1,93 @@
+//! Where a statement goes. Read this file first.
+
+use weir_catalog::{
+    namespace::{AllowedDatabases, Namespace},
+    user::UserAccess,
+};
+use weir_sql::{Access, Effects, Hint, Statement, TransactionStep};
+
+use crate::{Facts, Refusal};
+
+/// What is done with a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Its bytes go to one server, and that server's answer to the client.
+    Forward(Target),
+    /// The client gets an error, and no server sees the statement.
+    Refuse(Refusal),
+    /// The list of databases, without those that the namespace does not allow.
+    ForwardDatabases,
+    /// KILL is carried out by Weir: the ids that clients know are not the servers'.
+    Kill,
+}
+
+/// Which server of the slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one that takes writes.
+    Primary,
+    /// Any healthy replica; the primary if there is none.
+    Replica,
+}
+
+/// Decides about one text, which may hold several statements. First what must not happen, then where it goes.
+#[must_use]
+pub fn plan(statement: &Statement, facts: Facts, namespace: &Namespace) -> Plan {
+    if let Some(refusal) = refusal(statement, facts, namespace) {
+        return Plan::Refuse(refusal);
+    }
+    if statement.effects.contains(Effects::KILL) {
+        return Plan::Kill;
+    }
+    let restricted = namespace.allowed_databases != AllowedDatabases::All;
+    if restricted && statement.effects.contains(Effects::SHOW_DATABASES) && statement.statements == 1 {
+        return Plan::ForwardDatabases;
+    }
+    Plan::Forward(target(statement, facts))
+}
+
+fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option<Refusal> {
+    if namespace.allowed_databases != AllowedDatabases::All {
+        if statement.effects.contains(Effects::UNREADABLE) {
+            return Some(Refusal::Unreadable);
+        }
+        let forbidden = statement.databases().find(|name| !namespace.allowed_databases.allows(name));
+        if let Some(name) = forbidden {
+            return Some(Refusal::Database(name.to_vec()));
+        }
+    }
+    let guarded = Effects::ADMINISTRATIVE | Effects::LIFTS_READ_ONLY;
+    let harmless_kill = statement.effects.contains(Effects::KILL) && statement.statements == 1;
+    let read_only = facts.access == UserAccess::ReadOnly;
+    (read_only && statement.effects.intersects(guarded) && !harmless_kill).then_some(Refusal::ReadOnlyUser)
+}
+
+fn target(statement: &Statement, facts: Facts) -> Target {
+    let may_leave_primary = facts.split && facts.has_replicas && !facts.in_transaction;
+    if !may_leave_primary || statement.hint == Some(Hint::Primary) || facts.known_write {
+        return Target::Primary;
+    }
+    let begins_reading = statement.transaction == TransactionStep::BeginReadOnly && statement.statements == 1;
+    let hinted = statement.hint == Some(Hint::Replica) && may_be_hinted(statement);
+    if statement.access == Access::Read || begins_reading || hinted {
+        Target::Replica
+    } else {
+        Target::Primary
+    }
+}
+
+/// A hint sends a statement to a replica although its text alone would not go there, unless the text is known to
+/// write or to leave something in the session.
+fn may_be_hinted(statement: &Statement) -> bool {
+    use weir_sql::Kind;
+    let stays = Effects::ADMINISTRATIVE
+        | Effects::LIFTS_READ_ONLY
+        | Effects::IMPLICIT_COMMIT
+        | Effects::UNREADABLE
+        | Effects::SET_SESSION
+        | Effects::USER_VARIABLE_WRITE
+        | Effects::USER_LOCK
+        | Effects::TEMPORARY_TABLE
+        | Effects::CALL;
+    matches!(statement.kind, Kind::Select | Kind::Show | Kind::Explain) && !statement.effects.intersects(stays)
+}

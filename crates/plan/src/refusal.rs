@@ -1,0 +1,53 @@
+//! Statements that Weir does not let through.
+
+use std::fmt;
+
+/// Why a statement is refused before any server sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It names a database that the namespace does not allow.
+    Database(Vec<u8>),
+    /// A read-only user sends what `transaction_read_only` would not stop.
+    ReadOnlyUser,
+    /// It cannot be followed to its end, and the namespace restricts databases: it might name any.
+    Unreadable,
+}
+
+impl Refusal {
+    /// MySQL error number and SQLSTATE.
+    #[must_use]
+    pub fn code(&self) -> (u16, [u8; 5]) {
+        match self {
+            Self::Database(_) => (1044, *b"42000"),
+            Self::ReadOnlyUser => (1290, *b"HY000"),
+            Self::Unreadable => (1064, *b"42000"),
+        }
+    }
+
+    /// What the client reads. `user` is `name@host`, as the server would write it.
+    #[must_use]
+    pub fn message(&self, user: &str) -> String {
+        match self {
+            Self::Database(name) => {
+                format!("Access denied for user {user} to database '{}'", String::from_utf8_lossy(name))
+            }
+            Self::ReadOnlyUser => format!(
+                "The MySQL server is running with the --read-only option so it cannot execute this statement \
+                 (user {user} may only read)"
+            ),
+            Self::Unreadable => "You have an error in your SQL syntax: the statement ends inside a string, a comment or \
+                                 too many parentheses"
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(name) => write!(f, "database {} is not allowed", String::from_utf8_lossy(name)),
+            Self::ReadOnlyUser => f.write_str("the user may only read"),
+            Self::Unreadable => f.write_str("the statement cannot be read to its end"),
+        }
+    }
+}
