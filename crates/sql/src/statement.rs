@@ -1,6 +1,7 @@
 //! What a statement means to a gateway: the value that the one pass of the lexer produces.
 
 use bitflags::bitflags;
+use smallvec::SmallVec;
 
 /// Which server family the text is for; decides which version comments are executed and some keywords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,11 @@ pub enum ClientCharset {
     Big5,
     /// gb18030 (two and four byte characters).
     Gb18030,
+    /// One byte is one character, and one byte above 0x7f is white space to the lexer (0xA0 in latin1).
+    SingleByte {
+        /// That byte.
+        space: u8,
+    },
 }
 
 /// What of the session and the server changes where a token ends and what it means.
@@ -210,4 +216,194 @@ pub struct Kill {
     pub id: Option<u64>,
     /// `KILL QUERY`: the statement only.
     pub query_only: bool,
+}
+
+/// A text may name so many different databases; one that names more is unreadable.
+pub(crate) const MOST_DATABASES: usize = 256;
+
+/// What one pass over a text found. Kept and used again, it stops allocating.
+///
+/// A text of several statements gives one value: `kind` is the first one's, `access` is [`Access::Read`] only if
+/// every one of them reads, `effects` and databases are united, `transaction` is the last step that any takes.
+#[derive(Debug)]
+pub struct Statement {
+    /// The first statement's kind.
+    pub kind: Kind,
+    /// [`Access::Read`] if every statement reads. [`Hint::Replica`] is already counted in: it makes a read of
+    /// what is not known to write (a user's function, a variable, SHOW).
+    pub access: Access,
+    /// What a comment asks for; [`Hint::Primary`] wins over [`Hint::Replica`].
+    pub hint: Option<Hint>,
+    /// The last transaction step of the text.
+    pub transaction: TransactionStep,
+    /// Everything that any of the statements may do.
+    pub effects: Effects,
+    /// How many statements there are; empty ones do not count.
+    pub statements: u32,
+    /// The last `KILL` of the text.
+    pub kill: Option<Kill>,
+    /// xxh3 of the fingerprint; the same in every release.
+    pub digest: u64,
+    /// Bytes of names, one after the other.
+    names: Vec<u8>,
+    databases: SmallVec<[Span; 4]>,
+    variables: SmallVec<[Span; 4]>,
+    used: Option<Span>,
+    /// The normalised text's buffer, lent to the pass.
+    pub(crate) scratch: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Default for Statement {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Statement {
+    /// An empty one; allocates nothing.
+    pub fn new() -> Self {
+        Self {
+            kind: Kind::Empty,
+            access: Access::Write,
+            hint: None,
+            transaction: TransactionStep::None,
+            effects: Effects::empty(),
+            statements: 0,
+            kill: None,
+            digest: 0,
+            names: Vec::new(),
+            databases: SmallVec::new(),
+            variables: SmallVec::new(),
+            used: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Forgets the text, keeps the memory.
+    pub fn clear(&mut self) {
+        self.kind = Kind::Empty;
+        self.access = Access::Write;
+        self.hint = None;
+        self.transaction = TransactionStep::None;
+        self.effects = Effects::empty();
+        self.statements = 0;
+        self.kill = None;
+        self.digest = 0;
+        self.names.clear();
+        self.databases.clear();
+        self.variables.clear();
+        self.used = None;
+        self.scratch.clear();
+    }
+
+    /// The database of the last `USE`, decoded.
+    pub fn use_database(&self) -> Option<&[u8]> {
+        self.used.map(|span| self.slice(span))
+    }
+
+    /// Every database that the text names, decoded, each once, in the order of their first mention. Bytes are in
+    /// the client's charset. If `effects` has UNREADABLE there may be more.
+    pub fn databases(&self) -> impl Iterator<Item = &[u8]> {
+        self.databases.iter().map(|span| self.slice(*span))
+    }
+
+    /// The session system variables that a SET of the text assigns, lower-cased; `SET NAMES` gives `names`, `SET
+    /// CHARACTER SET` gives `character set`, `SET SESSION TRANSACTION` gives `transaction`.
+    pub fn assigned_variables(&self) -> impl Iterator<Item = &[u8]> {
+        self.variables.iter().map(|span| self.slice(*span))
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        self.names.get(span.start..span.end).unwrap_or_default()
+    }
+
+    /// Adds a database. `raw` is the name as written without its outer quotes; a doubled `quote` is one.
+    pub(crate) fn add_database(&mut self, raw: &[u8], quote: u8) -> NameRef {
+        let start = self.names.len();
+        push_unquoted(&mut self.names, raw, quote);
+        let new = Span { start, end: self.names.len() };
+        let known = self.databases.iter().copied().find(|known| self.slice(*known) == self.slice(new));
+        if let Some(known) = known {
+            self.names.truncate(start);
+            return NameRef(known);
+        }
+        if self.databases.len() >= MOST_DATABASES {
+            self.names.truncate(start);
+            self.effects |= Effects::UNREADABLE;
+            return NameRef(Span { start, end: start });
+        }
+        self.databases.push(new);
+        NameRef(new)
+    }
+
+    pub(crate) fn name(&self, span: NameRef) -> &[u8] {
+        self.slice(span.0)
+    }
+
+    pub(crate) fn set_used(&mut self, span: NameRef) {
+        self.used = Some(span.0);
+    }
+
+    /// Adds an assigned variable, or lengthens the last one by `.name`.
+    pub(crate) fn add_variable(&mut self, raw: &[u8], quote: u8) {
+        if self.variables.len() >= MOST_DATABASES {
+            self.effects |= Effects::UNREADABLE;
+            return;
+        }
+        let start = self.names.len();
+        push_unquoted(&mut self.names, raw, quote);
+        let end = self.names.len();
+        if let Some(name) = self.names.get_mut(start..end) {
+            name.make_ascii_lowercase();
+        }
+        self.variables.push(Span { start, end });
+    }
+
+    /// Makes the last variable `last.name`.
+    pub(crate) fn qualify_variable(&mut self, raw: &[u8], quote: u8) {
+        let Some(first) = self.variables.pop() else { return };
+        let start = self.names.len();
+        self.names.extend_from_within(first.start..first.end);
+        self.names.push(b'.');
+        push_unquoted(&mut self.names, raw, quote);
+        let end = self.names.len();
+        if let Some(name) = self.names.get_mut(start..end) {
+            name.make_ascii_lowercase();
+        }
+        self.variables.push(Span { start, end });
+    }
+
+    /// Takes over what a nested text (of PREPARE) names.
+    pub(crate) fn adopt(&mut self, nested: &Statement) {
+        for database in nested.databases() {
+            self.add_database(database, 0);
+        }
+        for variable in nested.assigned_variables() {
+            self.add_variable(variable, 0);
+        }
+    }
+}
+
+/// A name inside a [`Statement`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameRef(Span);
+
+fn push_unquoted(into: &mut Vec<u8>, raw: &[u8], quote: u8) {
+    if quote == 0 {
+        into.extend_from_slice(raw);
+        return;
+    }
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(quote, rest) {
+        let (head, tail) = rest.split_at(at + 1);
+        into.extend_from_slice(head);
+        rest = tail.strip_prefix(&[quote]).unwrap_or(tail);
+    }
+    into.extend_from_slice(rest);
 }

@@ -1,0 +1,92 @@
+//! The doors: a whole text, a text in pieces, its normalised form.
+
+use crate::lexer::Lexer;
+use crate::pass::Pass;
+use crate::{Dialect, Statement};
+
+/// A nested text (of PREPARE) may nest so many times more.
+pub(crate) const DEEPEST_TEXT: u8 = 3;
+
+/// Understands a whole text. Never fails: what cannot be followed has `Effects::UNREADABLE` and is a write.
+/// Allocates nothing once `out` has been used for texts of the usual size.
+pub fn analyze(sql: &[u8], dialect: &Dialect, out: &mut Statement) {
+    out.clear();
+    let mut pass = Pass::new(dialect, std::mem::take(out), None, 0);
+    let mut lexer = Lexer::new(dialect);
+    lexer.run(sql, true, &mut pass);
+    lexer.finish(&mut pass);
+    *out = pass.finish();
+}
+
+/// Understands a text that comes in pieces; the result is that of [`analyze`] for any way of cutting. Keeps a few
+/// kilobytes, whatever the length of the text.
+pub struct Analyzer {
+    lexer: Lexer,
+    pass: Pass,
+    /// The start of a token whose end has not come yet.
+    carry: Vec<u8>,
+}
+
+/// How many bytes of a new piece go behind the carried start of a token at once.
+const TAKE: usize = 256;
+
+impl Analyzer {
+    /// Ready for the first piece.
+    pub fn new(dialect: &Dialect) -> Self {
+        Self::nested(dialect, 0)
+    }
+
+    pub(crate) fn nested(dialect: &Dialect, depth: u8) -> Self {
+        Self {
+            lexer: Lexer::new(dialect),
+            pass: Pass::new(dialect, Statement::new(), None, depth),
+            carry: Vec::new(),
+        }
+    }
+
+    /// The next piece of the text.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        let mut chunk = chunk;
+        while !self.carry.is_empty() && !chunk.is_empty() {
+            let carried = self.carry.len();
+            let (taken, rest) = chunk.split_at(TAKE.min(chunk.len()));
+            self.carry.extend_from_slice(taken);
+            let used = self.lexer.run(&self.carry, false, &mut self.pass);
+            if used >= carried {
+                // The token that was cut is read: go on in the piece itself.
+                self.carry.clear();
+                chunk = chunk.get(used - carried..).unwrap_or_default();
+            } else {
+                self.carry.drain(..used);
+                chunk = rest;
+            }
+        }
+        if chunk.is_empty() {
+            return;
+        }
+        let used = self.lexer.run(chunk, false, &mut self.pass);
+        self.carry.extend_from_slice(chunk.get(used..).unwrap_or_default());
+    }
+
+    /// The text is over.
+    pub fn finish(mut self, out: &mut Statement) {
+        self.lexer.run(&self.carry, true, &mut self.pass);
+        self.lexer.finish(&mut self.pass);
+        *out = self.pass.finish();
+    }
+}
+
+/// The normalised text, at most `limit_bytes` long: literals are `?`, comments are gone, white space is one blank, lists
+/// and rows of literals are collapsed. `Statement::digest` is the hash of the unlimited one. Allocates; for logs.
+pub fn fingerprint(sql: &[u8], dialect: &Dialect, limit_bytes: usize) -> String {
+    let mut pass = Pass::new(dialect, Statement::new(), Some(limit_bytes), 0);
+    let mut lexer = Lexer::new(dialect);
+    lexer.run(sql, true, &mut pass);
+    lexer.finish(&mut pass);
+    let text = pass.into_text();
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    while text.len() > limit_bytes {
+        text.pop();
+    }
+    text
+}

@@ -1,0 +1,445 @@
+//! Tokens to facts: a state machine that is pushed through the text once.
+//!
+//! It does not parse. It knows three things about where it is: the statement's verb, for each open parenthesis whether
+//! names in it stand for tables or for columns ([`Mode`]), and the name that is being read. Where the grammar is
+//! ambiguous it errs towards naming a database too many and towards [`Access::Write`].
+
+mod body;
+mod calls;
+mod literals;
+mod names;
+mod query;
+mod set;
+mod show;
+mod start;
+mod verb;
+
+use smallvec::SmallVec;
+
+use crate::analyzer::Analyzer;
+use crate::normal::Normal;
+use crate::words::{Call, Keyword, Word};
+use crate::{Access, Dialect, Effects, Flavour, Hint, Kill, Kind, Statement, TransactionStep};
+
+pub(crate) use literals::Capture;
+use names::Chain;
+use verb::Verb;
+
+/// Parentheses may nest so deep.
+const DEEPEST: usize = 2000;
+
+/// What names mean at this depth of parentheses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// A statement starts here.
+    Start,
+    /// A query may start here: after `UNION`, inside `((`.
+    QueryStart,
+    /// An expression: `a.b` is a column, `FROM` is part of a function's arguments.
+    Expr,
+    /// Any clause of a query but its table list; `FROM` starts that.
+    Query,
+    /// A table is expected.
+    Tables,
+    /// After a table: its alias, hints, then `,`, `JOIN`, `ON` or the next clause.
+    TableTail,
+    /// A join condition; a comma leads to the next table.
+    On,
+    /// The list of `WITH`.
+    With,
+    /// Every dotted name is `database.object`.
+    Names,
+}
+
+/// What is remembered while a parenthesis is open.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    mode: Mode,
+    is_query: bool,
+    /// Opened by `LAST_INSERT_ID`.
+    last_insert_id: bool,
+}
+
+/// How far a statement is from being a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    /// Reads table data only.
+    Read,
+    /// Reads what may differ by server, or calls a function nobody knows: a hint may allow it.
+    Differs,
+    /// Writes, locks, or belongs to the session.
+    Write,
+}
+
+/// The last token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prev {
+    Start,
+    /// An unquoted word; [`Keyword::None`] for one without meaning here.
+    Word(Keyword, Call),
+    /// A word in front of `.name` or a name after a dot.
+    Plain,
+    Quoted(Word),
+    Dot,
+    AtAt,
+    UserVariable,
+    Literal,
+    Open,
+    Close,
+    Comma,
+    Brace,
+    Equals,
+    Sign,
+}
+
+/// What the next name is, beyond what its mode says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    Nothing,
+    /// A whole database name.
+    Database,
+    /// The operand of USE.
+    Use,
+    /// A table, whatever the mode.
+    Table,
+    /// A name without meaning.
+    Skip,
+}
+
+pub(crate) struct Pass {
+    out: Statement,
+    dialect: Dialect,
+    normal: Normal,
+    frames: SmallVec<[Frame; 24]>,
+    frame: Frame,
+    prev: Prev,
+    chain: Chain,
+    expect: Expect,
+
+    // the statement at hand
+    verb: Verb,
+    kind: Kind,
+    level: Level,
+    transaction: TransactionStep,
+    kill: Option<Kill>,
+    /// Tokens of it so far.
+    tokens: u32,
+    /// `INTO` was seen: variables that follow are assigned.
+    into: bool,
+    /// `FOR UPDATE` or `FOR SHARE` was seen.
+    locking: bool,
+    /// The word that is the table of a FROM list, as opposed to its alias.
+    is_factor: bool,
+    /// Before VALUES, SET or SELECT of an INSERT.
+    insert_head: bool,
+    body: body::Body,
+
+    // the text
+    worst: Level,
+    /// What a nested text does: see [`Capture`].
+    capture: Capture,
+    nested: Option<Box<Analyzer>>,
+    depth: u8,
+}
+
+const NO_FRAME: Frame = Frame { mode: Mode::Start, is_query: false, last_insert_id: false };
+
+impl Pass {
+    /// `keep` keeps the normalised text up to so many bytes, see [`Normal`].
+    pub(crate) fn new(dialect: &Dialect, mut out: Statement, keep: Option<usize>, depth: u8) -> Self {
+        let scratch = std::mem::take(&mut out.scratch);
+        Self {
+            out,
+            dialect: *dialect,
+            normal: Normal::new(scratch, keep),
+            frames: SmallVec::new(),
+            frame: NO_FRAME,
+            prev: Prev::Start,
+            chain: Chain::default(),
+            expect: Expect::Nothing,
+            verb: Verb::None,
+            kind: Kind::Empty,
+            level: Level::Read,
+            transaction: TransactionStep::None,
+            kill: None,
+            tokens: 0,
+            into: false,
+            locking: false,
+            is_factor: false,
+            insert_head: false,
+            body: body::Body::default(),
+            worst: Level::Read,
+            capture: Capture::Off,
+            nested: None,
+            depth,
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Statement {
+        self.end_statement();
+        if self.out.effects.contains(Effects::UNREADABLE) || self.out.statements == 0 {
+            self.worst = Level::Write;
+        }
+        let reads = match self.worst {
+            Level::Read => true,
+            Level::Differs => self.out.hint == Some(Hint::Replica),
+            Level::Write => false,
+        };
+        self.out.access = if reads { Access::Read } else { Access::Write };
+        self.out.digest = self.normal.digest();
+        self.out.scratch = self.normal.text;
+        self.out
+    }
+
+    /// The normalised text, as far as it was kept.
+    pub(crate) fn into_text(mut self) -> Vec<u8> {
+        self.normal.lead_end();
+        self.normal.text
+    }
+
+    /// The text cannot be followed any further.
+    #[cold]
+    pub(crate) fn unreadable(&mut self) {
+        self.out.effects |= Effects::UNREADABLE;
+    }
+
+    pub(crate) fn hint(&mut self, hint: Hint) {
+        if self.out.hint != Some(Hint::Primary) {
+            self.out.hint = Some(hint);
+        }
+    }
+
+    fn raise(&mut self, level: Level) {
+        self.level = self.level.max(level);
+    }
+
+    /// Records an effect, unless it is a stored program's: that one has it when it runs.
+    fn effect(&mut self, effects: Effects) {
+        self.out.effects |= if self.body.is_stored() { effects & body::GUARDS } else { effects };
+    }
+
+    fn is_mariadb(&self) -> bool {
+        self.dialect.flavour == Flavour::MariaDb
+    }
+
+    /// Outside of all parentheses?
+    fn is_outermost(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn word(&mut self, text: &[u8], word: Word, plain: bool, may_qualify: bool) {
+        self.normal.word(text, word.keyword);
+        self.tokens += 1;
+        if word.keyword.is_virtual_variable() || (text.len() > 14 && names::is_session_track(text)) {
+            self.effect(Effects::VIRTUAL_VARIABLE);
+        }
+        match self.prev {
+            Prev::AtAt => return self.system_variable_name(text, 0, word.keyword),
+            Prev::Dot => return self.part(text, 0, word.keyword),
+            _ => {}
+        }
+        self.start_chain(text, 0, may_qualify);
+        let keyword = if plain { Keyword::None } else { word.keyword };
+        if self.expect != Expect::Nothing && self.expected(text, 0, keyword) {
+            self.prev = Prev::Plain;
+            return;
+        }
+        self.react(keyword, text);
+        self.prev = if plain { Prev::Plain } else { Prev::Word(keyword, word.call) };
+    }
+
+    pub(crate) fn quoted(&mut self, name: crate::lexer::Quoted<'_>) {
+        self.normal.quoted(b"", name.raw, b'`');
+        self.tokens += 1;
+        let word = name.word();
+        if word.keyword.is_virtual_variable() || names::is_session_track(name.raw) {
+            self.effect(Effects::VIRTUAL_VARIABLE);
+        }
+        match self.prev {
+            Prev::AtAt => return self.system_variable_name(name.raw, name.doubled, word.keyword),
+            Prev::Dot => return self.part(name.raw, name.doubled, word.keyword),
+            _ => {}
+        }
+        self.start_chain(name.raw, name.doubled, true);
+        if self.expect != Expect::Nothing && self.expected(name.raw, name.doubled, Keyword::None) {
+            self.prev = Prev::Plain;
+            return;
+        }
+        if self.verb == Verb::Set && self.is_outermost() {
+            self.set_target(name.raw, name.doubled, word.keyword, true);
+        } else {
+            self.react(Keyword::None, name.raw);
+        }
+        self.prev = Prev::Quoted(word);
+    }
+
+    /// What an undotted word changes.
+    fn react(&mut self, keyword: Keyword, text: &[u8]) {
+        if self.frame.mode == Mode::Start {
+            return self.statement_word(keyword);
+        }
+        if self.is_outermost() && self.verb.has_words() && self.verb_word(keyword, text) {
+            return;
+        }
+        self.query_word(keyword);
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.normal.open();
+        self.tokens += 1;
+        if self.frame.mode == Mode::Start {
+            self.start_query();
+            self.frame.mode = Mode::QueryStart;
+        }
+        let last_insert_id = self.call();
+        if self.frames.len() >= DEEPEST {
+            self.unreadable();
+            return;
+        }
+        let mode = self.mode_inside();
+        self.frames.push(self.frame);
+        self.frame = Frame { mode, is_query: matches!(mode, Mode::Tables), last_insert_id };
+        self.chain.parts = 0;
+        self.prev = Prev::Open;
+    }
+
+    fn mode_inside(&self) -> Mode {
+        match self.frame.mode {
+            Mode::Tables => Mode::Tables,
+            Mode::QueryStart | Mode::Start => Mode::QueryStart,
+            Mode::With if matches!(self.prev, Prev::Word(Keyword::As, _)) => Mode::QueryStart,
+            Mode::Names => self.names_inside(),
+            _ if self.is_sequence_call() => Mode::Names,
+            _ => Mode::Expr,
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.normal.close();
+        self.tokens += 1;
+        if self.frame.last_insert_id {
+            let reads = self.prev == Prev::Open;
+            self.effect(if reads { Effects::READS_LAST_INSERT_ID } else { Effects::SETS_LAST_INSERT_ID });
+        }
+        if let Some(frame) = self.frames.pop() {
+            self.frame = frame;
+        }
+        if self.frame.mode == Mode::Tables {
+            self.frame.mode = Mode::TableTail;
+        }
+        if self.is_outermost() {
+            self.verb_close();
+        }
+        self.chain.parts = 0;
+        self.prev = Prev::Close;
+    }
+
+    pub(crate) fn comma(&mut self) {
+        self.normal.comma();
+        self.tokens += 1;
+        self.other_start();
+        if matches!(self.frame.mode, Mode::TableTail | Mode::On) {
+            self.frame.mode = Mode::Tables;
+        }
+        if self.is_outermost() {
+            self.verb_comma();
+        }
+        self.chain.parts = 0;
+        self.prev = Prev::Comma;
+    }
+
+    pub(crate) fn operator(&mut self, text: &[u8]) {
+        self.normal.operator(text);
+        self.tokens += 1;
+        if self.prev == Prev::Dot && text == b"*" {
+            // `GRANT ... ON db.*`; elsewhere `t.*` are a table's columns.
+            if self.verb == Verb::Grant && self.chain.parts == 1 {
+                self.record_chain();
+            }
+            self.prev = Prev::Close;
+            self.chain.parts = 0;
+            return;
+        }
+        self.other_start();
+        self.prev = match text {
+            b"=" => Prev::Equals,
+            b"{" => Prev::Brace,
+            _ => Prev::Sign,
+        };
+        match text {
+            b"}" if matches!(self.frame.mode, Mode::Tables | Mode::On) => self.frame.mode = Mode::TableTail,
+            b":" | b">>" => self.label(text),
+            _ => {}
+        }
+        self.chain.parts = 0;
+    }
+
+    pub(crate) fn assign(&mut self) {
+        self.normal.operator(b":=");
+        self.tokens += 1;
+        self.other_start();
+        if !(self.verb == Verb::Set && self.is_outermost()) || self.prev == Prev::UserVariable {
+            self.effect(Effects::USER_VARIABLE_WRITE);
+            self.raise(Level::Write);
+        }
+        self.chain.parts = 0;
+        self.prev = Prev::Equals;
+    }
+
+    pub(crate) fn semicolon(&mut self) {
+        self.normal.semicolon();
+        if self.body.is_open() {
+            self.end_inner();
+        } else {
+            self.end_statement();
+        }
+    }
+
+    /// Something that no statement starts with.
+    fn other_start(&mut self) {
+        if self.frame.mode == Mode::Start {
+            self.start_other();
+        }
+    }
+
+    /// A statement inside a compound one is over.
+    fn end_inner(&mut self) {
+        self.end_nested();
+        self.frames.clear();
+        self.frame = NO_FRAME;
+        self.verb = Verb::None;
+        self.into = false;
+        self.locking = false;
+        self.insert_head = false;
+        self.chain.parts = 0;
+        self.expect = Expect::Nothing;
+        self.prev = Prev::Start;
+        self.body.expression_cases = 0;
+    }
+
+    fn end_statement(&mut self) {
+        if self.tokens > 0 {
+            self.verb_end();
+            self.end_nested();
+            if self.out.statements == 0 {
+                self.out.kind = self.kind;
+            }
+            self.out.statements = self.out.statements.saturating_add(1);
+            self.worst = self.worst.max(self.level);
+            if self.transaction != TransactionStep::None {
+                self.out.transaction = self.transaction;
+            }
+            if self.kill.is_some() {
+                self.out.kill = self.kill;
+            }
+        }
+        self.end_inner();
+        self.kind = Kind::Empty;
+        self.level = Level::Read;
+        self.transaction = TransactionStep::None;
+        self.kill = None;
+        self.tokens = 0;
+        self.body = body::Body::default();
+    }
+}
