@@ -16,7 +16,6 @@ import (
 	"log"
 	"math"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -117,13 +116,7 @@ func errorFacts(name string, err error) {
 }
 
 func statements() []statement {
-	here, err := os.Executable()
-	must(err)
-	file := os.Getenv("DRIVER_STATEMENTS")
-	if file == "" {
-		file = filepath.Join(filepath.Dir(here), "..", "statements.tsv")
-	}
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(os.Getenv("DRIVER_STATEMENTS"))
 	must(err)
 	var found []statement
 	for line := range strings.SplitSeq(string(text), "\n") {
@@ -237,19 +230,31 @@ func exec(c querier, text string, args ...any) {
 	must(err)
 }
 
-func login() {
-	db := open(nil)
-	defer db.Close()
-	if err := db.PingContext(ctx); err != nil {
-		var told *mysql.MySQLError
-		if errors.As(err, &told) {
-			fact("login_error", told.Number, string(told.SQLState[:]))
-		} else {
-			fact("login_error", err.Error())
+// logins tries each login of DRIVER_LOGINS: lines of name, user, password and TLS, separated by tabs.
+func logins() {
+	for line := range strings.SplitSeq(os.Getenv("DRIVER_LOGINS"), "\n") {
+		part := strings.Split(line, "\t")
+		if len(part) == 4 {
+			must(os.Setenv("DRIVER_TLS", part[3]))
+			login("login."+part[0], part[1], part[2])
 		}
-		return
 	}
-	run(db, "query", "login", "SELECT 1", false)
+}
+
+func login(name, user, password string) {
+	db := open(func(c *mysql.Config) { c.User, c.Passwd = user, password })
+	defer db.Close()
+	var one int
+	err := db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	var told *mysql.MySQLError
+	switch {
+	case errors.As(err, &told):
+		fact(name, told.Number, string(told.SQLState[:]))
+	case err != nil:
+		fact(name, err.Error())
+	default:
+		fact(name, one)
+	}
 }
 
 func parameters(c querier) {
@@ -583,9 +588,9 @@ func facts() {
 
 func main() {
 	log.SetFlags(log.Lshortfile)
-	if os.Getenv("DRIVER_ACTION") == "login" {
-		login()
-	} else {
+	if os.Getenv("DRIVER_ACTION") == "facts" {
 		facts()
+	} else {
+		logins()
 	}
 }

@@ -45,10 +45,10 @@ public final class Facts {
 
     public static void main(String[] arguments) throws Exception {
         try {
-            if (env("DRIVER_ACTION", "").equals("login")) {
-                login();
-            } else {
+            if (env("DRIVER_ACTION", "").equals("facts")) {
                 facts();
+            } else {
+                logins();
             }
         } finally {
             System.out.write(OUT.toString().getBytes(StandardCharsets.UTF_8));
@@ -62,12 +62,15 @@ public final class Facts {
     }
 
     private static Connection connect(String... extra) throws SQLException {
+        return connectAs(env("DRIVER_USER", ""), env("DRIVER_PASSWORD", ""), env("DRIVER_TLS", "default"), extra);
+    }
+
+    private static Connection connectAs(String user, String password, String tls, String... extra) throws SQLException {
         Properties settings = new Properties();
-        settings.setProperty("user", env("DRIVER_USER", ""));
-        settings.setProperty("password", env("DRIVER_PASSWORD", ""));
+        settings.setProperty("user", user);
+        settings.setProperty("password", password);
         settings.setProperty("connectTimeout", "20000");
         settings.setProperty("socketTimeout", "60000");
-        String tls = env("DRIVER_TLS", "default");
         if (MARIADB_DRIVER) {
             switch (tls) {
                 case "off" -> settings.setProperty("sslMode", "disable");
@@ -153,19 +156,23 @@ public final class Facts {
         fact(name, error.getClass().getSimpleName(), error.getErrorCode(), error.getSQLState(), text);
     }
 
-    private static void login() throws Exception {
-        try (Connection connection = connect(); Statement statement = connection.createStatement()) {
-            ResultSet rows = statement.executeQuery("SELECT 1");
-            rows.next();
-            fact("login", rows.getInt(1));
-        } catch (SQLException error) {
-            fact("login_error", error.getErrorCode(), error.getSQLState());
+    /** Tries each login of DRIVER_LOGINS: lines of name, user, password and TLS, separated by tabs. */
+    private static void logins() throws Exception {
+        for (String line : env("DRIVER_LOGINS", "").split("\n")) {
+            String[] part = line.split("\t");
+            try (Connection connection = connectAs(part[1], part[2], part[3]); Statement statement = connection.createStatement()) {
+                ResultSet rows = statement.executeQuery("SELECT 1");
+                rows.next();
+                fact("login." + part[0], rows.getInt(1));
+            } catch (SQLException error) {
+                fact("login." + part[0], error.getErrorCode(), error.getSQLState());
+            }
         }
     }
 
     private static List<Line> statements() throws Exception {
         List<Line> found = new ArrayList<>();
-        for (String line : Files.readAllLines(Path.of(env("DRIVER_STATEMENTS", "statements.tsv")))) {
+        for (String line : Files.readAllLines(Path.of(env("DRIVER_STATEMENTS", "")))) {
             if (line.isEmpty() || line.startsWith("#")) continue;
             String[] part = line.split("\t");
             if (part[2].equals("any") || part[2].equals(env("DRIVER_SERVER", ""))) {

@@ -3,19 +3,21 @@
 
 const crypto = require('node:crypto');
 const fs = require('node:fs');
-const path = require('node:path');
 const { Readable } = require('node:stream');
 const mysql = require('mysql2/promise');
 
 const env = process.env;
-const where = {
-  tls: env.DRIVER_TLS ?? 'default',
-  server: env.DRIVER_SERVER,
-  database: env.DRIVER_DATABASE,
-};
+const where = { server: env.DRIVER_SERVER, database: env.DRIVER_DATABASE };
+
+/** mysql2 takes no TLS unless it is asked to. */
+function tlsSettings(tls) {
+  if (tls === 'required') return { ssl: { rejectUnauthorized: false } };
+  if (tls === 'verify') return { ssl: { ca: fs.readFileSync(env.DRIVER_CA), rejectUnauthorized: true } };
+  return {};
+}
 
 function settings(extra = {}) {
-  const base = {
+  return {
     host: env.DRIVER_HOST,
     port: Number(env.DRIVER_PORT),
     user: env.DRIVER_USER,
@@ -23,11 +25,9 @@ function settings(extra = {}) {
     database: where.database,
     supportBigNumbers: true,
     jsonStrings: true,
+    ...tlsSettings(env.DRIVER_TLS),
+    ...extra,
   };
-  // mysql2 takes no TLS unless it is asked to
-  if (where.tls === 'required') base.ssl = { rejectUnauthorized: false };
-  if (where.tls === 'verify') base.ssl = { ca: fs.readFileSync(env.DRIVER_CA), rejectUnauthorized: true };
-  return { ...base, ...extra };
 }
 
 const connect = (extra) => mysql.createConnection(settings(extra));
@@ -68,7 +68,7 @@ const headerOf = (header) => ({
 });
 
 async function* statements() {
-  const text = fs.readFileSync(path.join(__dirname, '..', 'statements.tsv'), 'utf8');
+  const text = fs.readFileSync(env.DRIVER_STATEMENTS, 'utf8');
   for (const line of text.split('\n')) {
     if (line === '' || line.startsWith('#')) continue;
     const [kind, how, server, name, sql] = line.split('\t');
@@ -94,14 +94,19 @@ async function run(connection, call, kind, name, sql, values) {
   }
 }
 
-async function login() {
-  try {
-    const connection = await connect();
-    const [rows] = await connection.query('SELECT 1');
-    fact('login', rows);
-    await connection.end();
-  } catch (error) {
-    fact('login_error', error.code, error.errno, error.sqlState);
+/** Tries each login of DRIVER_LOGINS: lines of name, user, password and TLS, separated by tabs. */
+async function logins() {
+  for (const line of env.DRIVER_LOGINS.split('\n')) {
+    if (line === '') continue;
+    const [name, user, password, tls] = line.split('\t');
+    try {
+      const connection = await connect({ user, password, ...tlsSettings(tls) });
+      const [rows] = await connection.query('SELECT 1');
+      fact(`login.${name}`, rows);
+      await connection.end();
+    } catch (error) {
+      fact(`login.${name}`, error.code, error.errno, error.sqlState);
+    }
   }
 }
 
@@ -339,7 +344,7 @@ async function facts() {
   await connection.end();
 }
 
-(env.DRIVER_ACTION === 'login' ? login() : facts()).catch((error) => {
+(env.DRIVER_ACTION === 'facts' ? facts() : logins()).catch((error) => {
   process.stderr.write(`${error.stack}\n`);
   process.exit(1);
 });

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -20,7 +20,7 @@ class Target:
     ca: str
     server: str  # mysql | mariadb
     variant: str
-    action: str  # login | facts
+    action: str  # logins | facts
 
 
 def target():
@@ -39,10 +39,16 @@ def target():
     )
 
 
+def logins(where):
+    """The logins to try, each with its name: lines of name, user, password and TLS, separated by tabs."""
+    for line in os.environ["DRIVER_LOGINS"].splitlines():
+        name, user, password, tls = line.split("\t")
+        yield name, replace(where, user=user, password=password, tls=tls)
+
+
 def statements(where):
     """The statements of statements.tsv that are meant for this server: (kind, how, name, SQL)."""
-    path = Path(__file__).resolve().parent.parent / "statements.tsv"
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in Path(os.environ["DRIVER_STATEMENTS"]).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             continue
         kind, how, server, name, sql = line.split("\t")

@@ -8,27 +8,26 @@ import datetime
 import decimal
 import hashlib
 import os
-import sys
 import tempfile
 
 import mysql.connector
 from mysql.connector import FieldType, constants
 
-from facts import big_value, fact, statements, target
+from facts import big_value, fact, logins, statements, target
 
 WHERE = target()
 PURE = WHERE.variant == "pure"
 
 
-def connect(**extra):
+def connect(where=WHERE, **extra):
     settings = dict(
-        host=WHERE.host, port=WHERE.port, user=WHERE.user, password=WHERE.password, database=WHERE.database,
+        host=where.host, port=where.port, user=where.user, password=where.password, database=where.database,
         use_pure=PURE,
     )
-    if WHERE.tls == "off":
+    if where.tls == "off":
         settings["ssl_disabled"] = True
-    elif WHERE.tls == "verify":
-        settings["ssl_ca"] = WHERE.ca
+    elif where.tls == "verify":
+        settings["ssl_ca"] = where.ca
         settings["ssl_verify_cert"] = True
     settings.update(extra)
     return mysql.connector.connect(**settings)
@@ -38,15 +37,15 @@ def error_facts(name, error):
     fact(name, type(error).__name__, error.errno, error.sqlstate, str(error.msg))
 
 
-def login():
+def login(name, where):
     try:
-        connection = connect()
+        connection = connect(where)
     except mysql.connector.Error as error:
-        fact("login_error", type(error).__name__, error.errno, error.sqlstate)
+        fact(f"login.{name}", type(error).__name__, error.errno, error.sqlstate)
         return
     cursor = connection.cursor()
     cursor.execute("SELECT 1")
-    fact("login", cursor.fetchall())
+    fact(f"login.{name}", cursor.fetchall())
     connection.close()
 
 
@@ -435,5 +434,8 @@ def facts():
 
 
 if __name__ == "__main__":
-    {"login": login, "facts": facts}[WHERE.action]()
-    sys.exit(0)
+    if WHERE.action == "facts":
+        facts()
+    else:
+        for name, where in logins(WHERE):
+            login(name, where)

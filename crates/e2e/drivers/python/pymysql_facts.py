@@ -4,7 +4,6 @@ import datetime
 import decimal
 import hashlib
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -13,21 +12,21 @@ import pymysql
 from pymysql.constants import CLIENT
 from pymysql.cursors import DictCursor, SSCursor
 
-from facts import big_value, fact, statements, target
+from facts import big_value, fact, logins, statements, target
 
 WHERE = target()
 
 
-def connect(**extra):
+def connect(where=WHERE, **extra):
     settings = dict(
-        host=WHERE.host, port=WHERE.port, user=WHERE.user, password=WHERE.password, database=WHERE.database
+        host=where.host, port=where.port, user=where.user, password=where.password, database=where.database
     )
-    if WHERE.tls == "off":
+    if where.tls == "off":
         settings["ssl_disabled"] = True
-    elif WHERE.tls == "required":
+    elif where.tls == "required":
         settings["ssl"] = {"check_hostname": False, "verify_mode": "none"}
-    elif WHERE.tls == "verify":
-        settings["ssl_ca"] = WHERE.ca
+    elif where.tls == "verify":
+        settings["ssl_ca"] = where.ca
         settings["ssl_verify_cert"] = True
     settings.update(extra)
     return pymysql.connect(**settings)
@@ -37,15 +36,15 @@ def error_facts(name, error):
     fact(name, type(error).__name__, repr(error.args), str(getattr(error, "sqlstate", None)))
 
 
-def login():
+def login(name, where):
     try:
-        connection = connect()
+        connection = connect(where)
     except pymysql.MySQLError as error:
-        fact("login_error", type(error).__name__, str(error.args[0]), str(error.sqlstate))
+        fact(f"login.{name}", type(error).__name__, str(error.args[0]), str(error.sqlstate))
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-        fact("login", cursor.fetchone())
+        fact(f"login.{name}", cursor.fetchone())
     connection.close()
 
 
@@ -346,5 +345,8 @@ def facts():
 
 
 if __name__ == "__main__":
-    {"login": login, "facts": facts}[WHERE.action]()
-    sys.exit(0)
+    if WHERE.action == "facts":
+        facts()
+    else:
+        for name, where in logins(WHERE):
+            login(name, where)

@@ -16,7 +16,7 @@ type Answer<T> = Result<T, Failure>;
 
 #[tokio::main]
 async fn main() -> Answer<()> {
-    if variable("DRIVER_ACTION") == "login" { login().await } else { facts().await }
+    if variable("DRIVER_ACTION") == "facts" { facts().await } else { logins().await }
 }
 
 fn variable(name: &str) -> String {
@@ -24,13 +24,17 @@ fn variable(name: &str) -> String {
 }
 
 fn options() -> Answer<MySqlConnectOptions> {
+    options_with(&variable("DRIVER_TLS"))
+}
+
+fn options_with(tls: &str) -> Answer<MySqlConnectOptions> {
     let options = MySqlConnectOptions::new()
         .host(&variable("DRIVER_HOST"))
         .port(variable("DRIVER_PORT").parse()?)
         .username(&variable("DRIVER_USER"))
         .password(&variable("DRIVER_PASSWORD"))
         .database(&variable("DRIVER_DATABASE"));
-    Ok(match variable("DRIVER_TLS").as_str() {
+    Ok(match tls {
         "off" => options.ssl_mode(MySqlSslMode::Disabled),
         "required" => options.ssl_mode(MySqlSslMode::Required),
         "verify" => options.ssl_mode(MySqlSslMode::VerifyCa).ssl_ca(variable("DRIVER_CA")),
@@ -79,18 +83,24 @@ fn error_kind(error: &sqlx::Error) -> Option<sqlx::error::ErrorKind> {
     error.as_database_error().map(|told| told.kind())
 }
 
-async fn login() -> Answer<()> {
-    match options()?.connect().await {
-        Ok(mut connection) => {
-            let one: i64 = sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await?;
-            fact("login", one.to_string());
-            connection.close().await?;
+/// Tries each login of DRIVER_LOGINS: lines of name, user, password and TLS, separated by tabs.
+async fn logins() -> Answer<()> {
+    for line in variable("DRIVER_LOGINS").lines() {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [name, user, password, tls] = parts.as_slice() else { continue };
+        let name = format!("login.{name}");
+        match options_with(tls)?.username(user).password(password).connect().await {
+            Ok(mut connection) => {
+                let one: i64 = sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await?;
+                fact(&name, one.to_string());
+                connection.close().await?;
+            }
+            Err(sqlx::Error::Database(told)) => {
+                let told = told.downcast_ref::<MySqlDatabaseError>();
+                fact(&name, format!("{} {}", told.number(), told.code().unwrap_or_default()));
+            }
+            Err(other) => fact(&name, other.to_string()),
         }
-        Err(sqlx::Error::Database(told)) => {
-            let told = told.downcast_ref::<MySqlDatabaseError>();
-            fact("login_error", format!("{} {}", told.number(), told.code().unwrap_or_default()));
-        }
-        Err(other) => fact("login_error", other.to_string()),
     }
     Ok(())
 }
