@@ -68,11 +68,6 @@ impl Request {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// The same, to change it in place.
-    pub fn packet_mut(&mut self) -> &mut [u8] {
-        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
-    }
-
     /// The payload, as far as it is in the buffer.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
@@ -232,12 +227,6 @@ impl Client {
         }
         self.read += n as u64;
         Ok(())
-    }
-
-    /// Is something of the client waiting to be served: it pipelines?
-    #[must_use]
-    pub fn has_buffered(&self) -> bool {
-        self.buffer.len() > self.at
     }
 
     /// Writes an answer, or a part of one. A client that takes nothing for too long is cut off.

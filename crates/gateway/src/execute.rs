@@ -76,7 +76,7 @@ fn is_write_refused(number: u16) -> bool {
 impl Session {
     /// Runs a command. `true` if the server answered with an error.
     pub(crate) async fn execute(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
-        let (answer, _) = self.run(job, target).await?;
+        let (answer, _) = self.run_job(job, target).await?;
         let failed = answer.summary.error.is_some();
         let written = self.client.write(&answer.rest).await;
         self.worker.recycle(answer.rest);
@@ -87,7 +87,7 @@ impl Session {
     /// Runs a command up to the point where its answer may go to the client. The session's state is settled, and
     /// the connection is given back unless the session still needs it. With a Prepare job the second value tells
     /// the server's id of the statement.
-    pub(crate) async fn run(&mut self, job: &Job<'_>, target: Target) -> Result<(Answer, Option<u32>), SessionError> {
+    pub(crate) async fn run_job(&mut self, job: &Job<'_>, target: Target) -> Result<(Answer, Option<u32>), SessionError> {
         self.run_and(job, target, |_, _| ()).await
     }
 

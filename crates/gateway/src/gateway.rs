@@ -102,9 +102,10 @@ impl Gateway {
     #[must_use]
     pub fn new(limits: ProcessLimits, keys: LoginKeys, workers: usize, states: Arc<Interner<State>>, tenants: Tenants) -> Self {
         let units = (limits.bytes_in_flight / IN_FLIGHT_UNIT).clamp(1024, Semaphore::MAX_PERMITS);
+        let epoch = std::time::Instant::now();
         Self {
             keys,
-            workers: (0..workers.max(1)).map(|id| Arc::new(Worker::new(id))).collect(),
+            workers: (0..workers.max(1)).map(|id| Arc::new(Worker::new(id, epoch))).collect(),
             version: AtomicU64::new(tenants.snapshot.version),
             tenants: ArcSwap::from_pointee(tenants),
             states,

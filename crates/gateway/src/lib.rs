@@ -1,6 +1,7 @@
 //! The data plane: listeners, sessions, execution. Start reading at [`session`].
 
 mod answer;
+pub mod build;
 mod client;
 mod error;
 mod execute;
@@ -9,6 +10,7 @@ pub mod handle;
 pub mod listener;
 pub mod metrics;
 mod proxy;
+pub mod run;
 pub mod session;
 pub mod tenant;
 pub mod worker;

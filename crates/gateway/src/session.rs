@@ -65,7 +65,7 @@ pub struct Session {
     status: Status,
     statements: Statements,
     /// What its own trackers are set to; `None` if it did not negotiate them.
-    pub(crate) wish: Option<Box<TrackWish>>,
+    pub(crate) wish: Option<Arc<TrackWish>>,
     /// Variables that Weir keeps for the client instead of the server.
     pub(crate) virtuals: Vec<(Box<[u8]>, Box<[u8]>)>,
     pub(crate) random: u64,
@@ -235,7 +235,7 @@ impl Session {
         self.status = Status::AUTOCOMMIT;
         self.statements = Statements::default();
         self.virtuals.clear();
-        self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Box::default);
+        self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Arc::default);
         self.multi_statements = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         self.set_idle_limit();
     }

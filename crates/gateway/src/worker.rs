@@ -1,8 +1,11 @@
 //! What sessions of one worker share: buffers, counters, a coarse clock.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use weir_sql::Statement;
@@ -25,15 +28,16 @@ pub struct Worker {
     buffers: Mutex<Vec<Vec<u8>>>,
     statements: Mutex<Vec<Box<Statement>>>,
     tick: AtomicU32,
+    epoch: Instant,
     /// Sessions that live here.
     pub sessions: AtomicUsize,
 }
 
 impl Worker {
-    /// A worker with nothing to do.
+    /// A worker with nothing to do. All workers count their ticks from the same `epoch`.
     #[must_use]
-    pub fn new(id: usize) -> Self {
-        Self { id, buffers: Mutex::default(), statements: Mutex::default(), tick: AtomicU32::new(0), sessions: AtomicUsize::new(0) }
+    pub fn new(id: usize, epoch: Instant) -> Self {
+        Self { id, epoch, buffers: Mutex::default(), statements: Mutex::default(), tick: AtomicU32::new(0), sessions: AtomicUsize::new(0) }
     }
 
     /// An empty buffer.
@@ -71,15 +75,18 @@ impl Worker {
         }
     }
 
-    /// Ticks since the worker started; see [`TICK`].
+    /// Ticks since the epoch; see [`TICK`].
     #[must_use]
     pub fn now(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// The clock went on.
+    /// The clock went on: what it says now.
     pub fn advance(&self) -> u32 {
-        self.tick.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        let ticks = self.epoch.elapsed().as_millis() / TICK.as_millis();
+        let tick = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.tick.store(tick, Ordering::Relaxed);
+        tick
     }
 
     /// Frees half of the unused buffers: called when the worker is idle, so that a burst does not keep its memory.

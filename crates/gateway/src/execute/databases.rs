@@ -23,7 +23,7 @@ impl Session {
         statement: &Statement,
     ) -> Result<bool, SessionError> {
         let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
-        let (answer, _) = self.run(&job, Target::Primary).await?;
+        let (answer, _) = self.run_job(&job, Target::Primary).await?;
         if answer.streamed {
             return Err(SessionError::Quit);
         }

@@ -1,6 +1,8 @@
 //! Sends a statement and passes the answer on: small answers are taken whole, so that the connection is free before
 //! the client has read them; large ones flow with back-pressure.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_backend::ConnectionError;
 use weir_wire::{
@@ -46,10 +48,11 @@ impl Session {
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
         let mut buffer = self.worker.buffer();
+        let wish = self.wish.clone();
         let mut end = ResponseEnd::new(
             expect,
             self.client.flags,
-            self.wish.as_deref(),
+            wish.as_deref(),
             self.tenant.namespace.limits.result_rows,
         );
         let mut streamed = false;
@@ -174,7 +177,8 @@ impl Session {
         let status = end.summary().status;
         let mut drained = rest;
         end.lift_row_limit();
-        let kill = held.checkout.pool().kill_query(held.checkout.thread_id());
+        let pool = Arc::clone(held.checkout.pool());
+        let kill = pool.kill_query(held.checkout.thread_id());
         let drain = async {
             loop {
                 if end.scan(&mut drained)? == Scan::Done {

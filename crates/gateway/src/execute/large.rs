@@ -59,8 +59,9 @@ impl Session {
             self.learn_state().await?;
         }
         let Some(wanted) = self.wanted.clone() else { return Ok(()) };
-        let mut analyzer = Analyzer::new(&wanted.dialect);
-        analyzer.feed(request.payload().get(1..).unwrap_or_default());
+        let mut reading = Analyzer::new(&wanted.dialect);
+        reading.feed(request.payload().get(1..).unwrap_or_default());
+        let mut analyzer = Some(reading);
         let mut body = Body::new(request.packet(), self.max_allowed_packet())?;
         let opening = Statement::new();
         let job = Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
@@ -85,10 +86,10 @@ impl Session {
                 body.skip(self).await?;
                 return Err(self.abandon(held, fresh, too_large(body.next_sequence)));
             }
-            if body.piece_is_text {
+            if let (Some(analyzer), true) = (&mut analyzer, body.piece_is_text) {
                 analyzer.feed(&piece);
             }
-            if body.at_end() {
+            if let Some(analyzer) = analyzer.take_if(|_| body.at_end()) {
                 analyzer.finish(&mut statement);
                 if let Plan::Refuse(refusal) = plan(&statement, self.facts(&statement), &self.tenant.namespace) {
                     let (number, sqlstate) = refusal.code();

@@ -256,7 +256,7 @@ impl Entrance<'_> {
 
     async fn run(&mut self, handle: &Arc<Handle>) -> Result<Session, NoSession> {
         let (version, tenants) = self.gateway.tenants();
-        let Some(nonce) = Nonce::generate() else {
+        let Some(nonce) = random_nonce() else {
             return Err(Refused::new(error_code::UNKNOWN, "no random numbers").into());
         };
         let local = self.client()?.stream().is_secure();
@@ -338,7 +338,7 @@ impl Entrance<'_> {
             pins: Pins::empty(),
             status: Status::AUTOCOMMIT,
             statements: Statements::default(),
-            wish: flags.session_track.then(Box::default),
+            wish: flags.session_track.then(Arc::default),
             virtuals: Vec::new(),
             random: u64::from(handle.id).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             peer: self.peer,
@@ -468,6 +468,13 @@ fn candidates(
     (plugin, entries)
 }
 
+/// A challenge that nobody can foresee; `None` if the system has no random numbers.
+fn random_nonce() -> Option<Nonce> {
+    let mut random = [0; weir_wire::auth::NONCE_LEN];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(Nonce::from_random(random))
+}
+
 /// `'name'@'host'`, as the servers write it.
 fn identity(user: &[u8], peer: Option<IpAddr>) -> String {
     let host = peer.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string());
@@ -593,7 +600,7 @@ impl Session {
         let (version, tenants) = self.gateway.tenants();
         let body = request.payload().get(1..).unwrap_or_default().to_vec();
         let fatal = |refused: Refused| SessionError::Fatal(refused);
-        let Some(nonce) = Nonce::generate() else {
+        let Some(nonce) = random_nonce() else {
             return Err(fatal(Refused::new(error_code::UNKNOWN, "no random numbers")));
         };
         let secure = self.client.stream().is_secure();

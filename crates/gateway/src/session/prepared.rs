@@ -191,7 +191,7 @@ impl Session {
     async fn execute_with_cursor(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
         // pinned before it runs: the answer's status says whether a cursor was opened
         self.begin_pins(Pins::CURSOR);
-        let result = self.run(job, target).await;
+        let result = self.run_job(job, target).await;
         let opened = matches!(&result, Ok((answer, _)) if answer
             .summary
             .status

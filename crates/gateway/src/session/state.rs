@@ -6,7 +6,6 @@ use weir_backend::{
     Want,
     state::{self, State, VariableId},
 };
-use weir_plan::Target;
 use weir_sql::{ClientCharset, Dialect, Effects, TransactionStep};
 use weir_wire::{
     capability::Status,
@@ -248,7 +247,7 @@ impl Session {
         let kept = names.iter().zip(&row).map(|(name, value)| ((*name).into(), value.as_slice().into())).collect();
         self.keep(held, kept);
         if self.wish.is_some() {
-            self.wish = Some(Box::new(wish_of(&row)));
+            self.wish = Some(Arc::new(wish_of(&row)));
         }
         Ok(())
     }
@@ -391,13 +390,5 @@ fn dialect_of(state: &State, flavour: weir_sql::Flavour, version: u32) -> Dialec
         ansi_quotes: has(b"ANSI_QUOTES"),
         no_backslash_escapes: has(b"NO_BACKSLASH_ESCAPES"),
         charset,
-    }
-}
-
-impl Held {
-    /// Is it a replica's?
-    #[must_use]
-    pub fn on_replica(&self) -> bool {
-        self.target == Target::Replica
     }
 }
