@@ -82,3 +82,17 @@ pub struct Limits {
     /// Largest packet that a client may send, bytes (1153). The server's own limit holds if it is lower.
     pub max_allowed_packet: u32,
 }
+
+impl AllowedDatabases {
+    /// May statements name this database?
+    #[must_use]
+    pub fn allows(&self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(list) => list.iter().any(|allowed| {
+                allowed.as_bytes() == name
+                    || (allowed == "information_schema" && name.eq_ignore_ascii_case(b"information_schema"))
+            }),
+        }
+    }
+}

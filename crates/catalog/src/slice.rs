@@ -1,6 +1,8 @@
 //! Replication groups and their instances.
 
-use crate::secret::Secret;
+use weir_wire::server_version::Flavour;
+
+use crate::{choice, secret::Secret};
 
 /// One MySQL replication group: a primary and 0..n replicas.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +17,8 @@ pub struct Slice {
     pub account: BackendAccount,
     /// TLS to the instances.
     pub tls: BackendTls,
+    /// What the instances are, if the operator says so; a listener must know before it first reached one.
+    pub flavour: Option<Flavour>,
 }
 
 /// One MySQL or MariaDB server process.
@@ -62,17 +66,19 @@ pub struct BackendTls {
     pub client_certificate: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
-/// As MySQL's `--ssl-mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackendTlsMode {
-    /// Never.
-    Off,
-    /// If the server offers it; the certificate is not checked.
-    Preferred,
-    /// Always; the certificate is not checked.
-    Required,
-    /// Always; the certificate chain is checked, its names are not.
-    VerifyCa,
-    /// Always; chain and host name are checked.
-    VerifyIdentity,
+choice! {
+    /// As MySQL's `--ssl-mode`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum BackendTlsMode {
+        /// Never.
+        Off = "off",
+        /// If the server offers it; the certificate is not checked.
+        Preferred = "preferred",
+        /// Always; the certificate is not checked.
+        Required = "required",
+        /// Always; the certificate chain is checked, its names are not.
+        VerifyCa = "verify-ca",
+        /// Always; chain and host name are checked.
+        VerifyIdentity = "verify-identity",
+    }
 }

@@ -1,6 +1,8 @@
 //! Logins of a namespace.
 
-use weir_wire::auth::Verifier;
+use weir_wire::auth::{AuthPlugin, Verifier};
+
+use crate::choice;
 
 /// A login: the pair (name, password) decides the namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,20 +19,33 @@ pub struct User {
     pub split: bool,
 }
 
-/// Authentication plugin that a user is asked to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Plugin {
-    /// `mysql_native_password`.
-    Native,
-    /// `caching_sha2_password`.
-    CachingSha2,
+choice! {
+    /// Authentication plugin that a user is asked to use.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Plugin {
+        /// MySQL's default since 8.0, and Weir's.
+        CachingSha2 = "caching_sha2_password",
+        /// For clients that know nothing newer; its verifiers are weaker.
+        Native = "mysql_native_password",
+    }
 }
 
-/// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserAccess {
-    /// Statements run with `transaction_read_only=1`, administrative statements are refused.
-    ReadOnly,
-    /// Everything that the backend account may do.
-    ReadWrite,
+impl From<Plugin> for AuthPlugin {
+    fn from(plugin: Plugin) -> Self {
+        match plugin {
+            Plugin::Native => Self::Native,
+            Plugin::CachingSha2 => Self::CachingSha2,
+        }
+    }
+}
+
+choice! {
+    /// What a user may do.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum UserAccess {
+        /// Statements run with `transaction_read_only=1`, administrative statements are refused.
+        ReadOnly = "read-only",
+        /// Everything that the backend account may do.
+        ReadWrite = "read-write",
+    }
 }

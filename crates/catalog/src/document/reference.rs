@@ -1,0 +1,198 @@
+//! The reference documentation of declared tables.
+
+use std::fmt::Write;
+
+use super::{scalar::Choice, suggest::closest};
+
+/// What can stand at a place in a document.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// One value.
+    Scalar {
+        /// With its article: "a duration".
+        kind: String,
+        /// As TOML.
+        example: String,
+        /// If only certain words are allowed: which.
+        choices: &'static [Choice],
+    },
+    /// A table.
+    Table(TableShape),
+}
+
+/// A declared table.
+#[derive(Clone, Debug)]
+pub struct TableShape {
+    /// What it is for; lines of its doc comment.
+    pub about: &'static [&'static str],
+    /// Its keys.
+    pub rows: Vec<Row>,
+}
+
+/// A declared key.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: &'static str,
+    /// What it means; lines of its doc comment.
+    pub doc: &'static [&'static str],
+    /// Must it be there?
+    pub need: Need,
+    /// What stands there, or in each item of the list.
+    pub shape: Shape,
+    /// Bounds: `1 to 100`.
+    pub within: Option<String>,
+}
+
+/// Must a key be there?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Yes.
+    Required,
+    /// No; nothing stands in for it.
+    Optional,
+    /// No; this stands in for it, as TOML.
+    Default(String),
+    /// A table whose keys have their own defaults.
+    Section,
+    /// A list, empty by default.
+    List,
+    /// A list with at least one item.
+    Several,
+}
+
+impl Need {
+    /// May several of the kind stand there?
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::List | Self::Several)
+    }
+}
+
+impl Shape {
+    /// An example, as TOML.
+    #[must_use]
+    pub fn example(&self) -> String {
+        match self {
+            Self::Scalar { example, .. } => example.clone(),
+            Self::Table(table) => table.example(),
+        }
+    }
+}
+
+impl TableShape {
+    /// The shortest table that is allowed, inline.
+    #[must_use]
+    pub fn example(&self) -> String {
+        let needed: Vec<String> = self
+            .rows
+            .iter()
+            .filter_map(|row| match row.need {
+                Need::Required => Some(format!("{} = {}", row.key, row.shape.example())),
+                Need::Several => Some(format!("{} = [{}]", row.key, row.shape.example())),
+                _ => None,
+            })
+            .collect();
+        if needed.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", needed.join(", ")) }
+    }
+
+    /// Where somebody should look who wrote a key that this table does not have.
+    pub(super) fn hint_for(&self, unknown: &str) -> String {
+        if let Some(like) = closest(unknown, self.rows.iter().map(|row| row.key)) {
+            return format!("did you mean `{like}`?");
+        }
+        for row in &self.rows {
+            let Shape::Table(inner) = &row.shape else { continue };
+            if inner.rows.iter().any(|inner| inner.key == unknown) {
+                return if row.need.is_list() {
+                    format!("`{unknown}` belongs in [[{}]]", row.key)
+                } else {
+                    format!("`{unknown}` belongs in [{}]", row.key)
+                };
+            }
+        }
+        let known: Vec<String> = self.rows.iter().map(|row| format!("`{}`", row.key)).collect();
+        format!("known here: {}", known.join(", "))
+    }
+}
+
+/// The reference of a file, in Markdown: a chapter for each table, in the order of the declarations.
+#[must_use]
+pub fn reference(title: &str, file: &TableShape) -> String {
+    let mut out = String::new();
+    chapter(&mut out, title, "", file);
+    out
+}
+
+fn chapter(out: &mut String, title: &str, path: &str, table: &TableShape) {
+    // writing to a String cannot fail
+    let _ = write!(out, "## {title}\n\n{}\n\n", paragraph(table.about));
+    out.push_str("| Key | Type | Default | Meaning |\n|---|---|---|---|\n");
+    for row in &table.rows {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            row.key,
+            cell(&kind(row, path)),
+            cell(&default(row)),
+            cell(&meaning(row))
+        );
+    }
+    out.push('\n');
+    for row in &table.rows {
+        let Shape::Table(inner) = &row.shape else { continue };
+        let path = if path.is_empty() { row.key.to_owned() } else { format!("{path}.{}", row.key) };
+        let title = if row.need.is_list() { format!("`[[{path}]]`") } else { format!("`[{path}]`") };
+        chapter(out, &title, &path, inner);
+    }
+}
+
+fn kind(row: &Row, path: &str) -> String {
+    let dot = if path.is_empty() { "" } else { "." };
+    let mut kind = match (&row.shape, row.need.is_list()) {
+        (Shape::Scalar { kind, example, .. }, true) => {
+            format!("list; each {kind}, as in `[{example}]`")
+        }
+        (Shape::Scalar { choices: [], kind, example }, _) => format!("{kind}, as in `{example}`"),
+        (Shape::Scalar { choices, .. }, _) => {
+            choices.iter().map(|choice| format!("`\"{}\"`", choice.text)).collect::<Vec<_>>().join(", ")
+        }
+        (Shape::Table(_), true) => format!("list of tables, `[[{path}{dot}{}]]`", row.key),
+        (Shape::Table(_), _) => format!("table, `[{path}{dot}{}]`", row.key),
+    };
+    if let Some(within) = &row.within {
+        let _ = write!(kind, "; {within}");
+    }
+    kind
+}
+
+fn default(row: &Row) -> String {
+    match &row.need {
+        Need::Required => "**required**".to_owned(),
+        Need::Several => "**required**, at least one".to_owned(),
+        Need::Optional => "none".to_owned(),
+        Need::Default(text) => format!("`{text}`"),
+        Need::Section => String::new(),
+        Need::List => "`[]`".to_owned(),
+    }
+}
+
+fn meaning(row: &Row) -> String {
+    let mut text = paragraph(row.doc);
+    if let Shape::Scalar { choices, .. } = &row.shape {
+        for choice in *choices {
+            let _ = write!(text, "<br>`{}`: {}", choice.text, paragraph(choice.doc));
+        }
+    }
+    text
+}
+
+/// Lines of a doc comment as one paragraph.
+fn paragraph(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+/// What would end a cell is escaped.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}

@@ -1,0 +1,280 @@
+//! Values that are written as one TOML value.
+
+use std::{fmt, time::Duration};
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use crate::secret::Secret;
+
+use super::suggest::closest;
+
+/// A value that is written as one TOML value.
+pub trait Scalar: Sized {
+    /// What it is, with its article: "a duration".
+    const KIND: &'static str;
+    /// An example, as TOML.
+    const EXAMPLE: &'static str;
+    /// May its text never be shown?
+    const SECRET: bool = false;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is something else, or a value that is not allowed.
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong>;
+
+    /// How the reference shows it, as TOML.
+    fn to_toml(&self) -> String;
+
+    /// If only certain words are allowed: which.
+    #[must_use]
+    fn choices() -> &'static [Choice] {
+        &[]
+    }
+}
+
+/// Why a value cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It has another type; what is expected is said with [`Scalar::KIND`] and [`Scalar::EXAMPLE`].
+    Type,
+    /// The type is right, the value is not.
+    Value {
+        /// What is wrong with it.
+        message: String,
+        /// What would be right.
+        hint: Option<String>,
+    },
+}
+
+impl Wrong {
+    /// A wrong value.
+    #[must_use]
+    pub fn value(message: impl Into<String>) -> Self {
+        Self::Value { message: message.into(), hint: None }
+    }
+
+    /// With what would be right.
+    #[must_use]
+    pub fn hint(self, text: impl Into<String>) -> Self {
+        match self {
+            Self::Type => Self::Type,
+            Self::Value { message, .. } => Self::Value { message, hint: Some(text.into()) },
+        }
+    }
+}
+
+/// An allowed word.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// As it is written.
+    pub text: &'static str,
+    /// What it means; lines of its doc comment.
+    pub doc: &'static [&'static str],
+}
+
+/// The text of a TOML string.
+///
+/// # Errors
+/// It is something else.
+pub fn text_of<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
+    value.as_str().ok_or(Wrong::Type)
+}
+
+/// A TOML string.
+#[must_use]
+pub fn quoted(text: impl fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+/// `a`, `b` or `c`.
+#[must_use]
+pub fn list_of_choices(choices: &[Choice]) -> String {
+    choices.iter().map(|choice| format!("\"{}\"", choice.text)).collect::<Vec<_>>().join(", ")
+}
+
+/// Finds the allowed word that was written; its index among the choices.
+///
+/// # Errors
+/// It is no string, or none of them.
+pub fn one_of(value: &DeValue<'_>, choices: &'static [Choice]) -> Result<usize, Wrong> {
+    let text = text_of(value)?;
+    if let Some(index) = choices.iter().position(|choice| choice.text == text) {
+        return Ok(index);
+    }
+    let hint = match closest(text, choices.iter().map(|choice| choice.text)) {
+        Some(like) => format!("did you mean \"{like}\"?"),
+        None => format!("one of {}", list_of_choices(choices)),
+    };
+    Err(Wrong::value(format!("\"{text}\" is not allowed here")).hint(hint))
+}
+
+impl Scalar for bool {
+    const KIND: &'static str = "true or false";
+    const EXAMPLE: &'static str = "true";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        value.as_bool().ok_or(Wrong::Type)
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Scalar for String {
+    const KIND: &'static str = "a string";
+    const EXAMPLE: &'static str = "\"text\"";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        text_of(value).map(str::to_owned)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Scalar for Secret {
+    const KIND: &'static str = "a string";
+    const EXAMPLE: &'static str = "\"…\"";
+    const SECRET: bool = true;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        text_of(value).map(Self::new)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty),+) => {$(
+        impl Scalar for $type {
+            const KIND: &'static str = "a whole number";
+            const EXAMPLE: &'static str = "10";
+
+            fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+                let number = value.as_integer().ok_or(Wrong::Type)?;
+                let parsed = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix());
+                parsed.ok().and_then(|n| Self::try_from(n).ok()).ok_or_else(|| {
+                    Wrong::value(format!("{number} is out of bounds")).hint(format!("allowed is {} to {}", Self::MIN, Self::MAX))
+                })
+            }
+
+            fn to_toml(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+whole_numbers!(u16, u32, u64);
+
+/// Units of time, each with its length in microseconds; larger ones first.
+const TIME_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
+
+impl Scalar for Duration {
+    const KIND: &'static str = "a duration";
+    const EXAMPLE: &'static str = "\"5s\"";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let text = text_of(value)?;
+        let micros = sum_of_units(text, &TIME_UNITS).ok_or_else(|| {
+            Wrong::value(format!("\"{text}\" is no duration"))
+                .hint("a whole number and its unit (us, ms, s, m, h, d), for example \"500ms\", \"5s\", \"10m\", \"1h30m\"")
+        })?;
+        Ok(Self::from_micros(micros))
+    }
+
+    fn to_toml(&self) -> String {
+        let mut rest = u64::try_from(self.as_micros()).unwrap_or(u64::MAX);
+        if rest == 0 {
+            return quoted("0s");
+        }
+        let mut text = String::new();
+        for (unit, length) in TIME_UNITS {
+            if rest >= length {
+                text.push_str(&format!("{}{unit}", rest / length));
+                rest %= length;
+            }
+        }
+        quoted(text)
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes(pub u64);
+
+/// Units of size; larger ones first.
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl Scalar for Bytes {
+    const KIND: &'static str = "a size";
+    const EXAMPLE: &'static str = "\"64MiB\"";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let text = text_of(value)?;
+        sum_of_units(text, &SIZE_UNITS).map(Self).ok_or_else(|| {
+            Wrong::value(format!("\"{text}\" is no size")).hint(
+                "a whole number and its unit (B, KiB, MiB, GiB, TiB), for example \"512KiB\", \"64MiB\"",
+            )
+        })
+    }
+
+    fn to_toml(&self) -> String {
+        let unit = SIZE_UNITS.iter().find(|(_, length)| self.0 >= *length && self.0.is_multiple_of(*length));
+        let (unit, length) = unit.copied().unwrap_or(("B", 1));
+        quoted(format!("{}{unit}", self.0 / length))
+    }
+}
+
+/// `1h30m`: whole numbers, each with a unit, larger units first; `None` if it is anything else or too much.
+fn sum_of_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut smaller = units.iter();
+    let mut sum = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at_checked(digits)?;
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(end)?;
+        let (_, length) = smaller.find(|(name, _)| *name == unit.trim())?;
+        sum = sum.checked_add(number.parse::<u64>().ok()?.checked_mul(*length)?)?;
+        rest = after;
+    }
+    (!text.trim().is_empty()).then_some(sum)
+}
+
+impl Scalar for IpNet {
+    const KIND: &'static str = "a network (CIDR) or an IP address";
+    const EXAMPLE: &'static str = "\"10.0.0.0/8\"";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let text = text_of(value)?;
+        let net = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(Self::from));
+        let net: Self = net.map_err(|_| {
+            Wrong::value(format!("\"{text}\" is no network"))
+                .hint("for example \"10.0.0.0/8\", \"2001:db8::/32\" or one address such as \"192.0.2.7\"")
+        })?;
+        if net.trunc() != net {
+            return Err(Wrong::value(format!("\"{text}\" has bits set behind its prefix length"))
+                .hint(format!("the network is \"{}\", the address alone \"{}\"", net.trunc(), net.addr())));
+        }
+        Ok(net)
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self)
+    }
+}

@@ -1,0 +1,123 @@
+//! Everything that was declared, joined; the data plane reads one of these and never writes it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    admit::Admitted,
+    namespace::Namespace,
+    problem::{Place, Problem},
+    user::{Plugin, User},
+};
+
+/// All namespaces at one point in time. Replaced whole.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Grows with every change.
+    pub version: u64,
+    /// By name.
+    pub namespaces: BTreeMap<String, Arc<Namespace>>,
+    /// By user name.
+    pub logins: HashMap<String, LoginGroup>,
+}
+
+/// All entries of one user name.
+#[derive(Clone, Debug)]
+pub struct LoginGroup {
+    /// The plugin that all of them log in with: it must be known before the password tells them apart.
+    pub plugin: Plugin,
+    /// Which namespaces the name may lead to; the password decides.
+    pub entries: Vec<LoginEntry>,
+}
+
+/// A user of a namespace.
+#[derive(Clone, Debug)]
+pub struct LoginEntry {
+    /// The namespace.
+    pub namespace: Arc<Namespace>,
+    /// One of its users.
+    pub user: Arc<User>,
+}
+
+/// Who declared a user name first, while a snapshot is being built.
+struct Declared {
+    file: String,
+    place: Place,
+    entry: LoginEntry,
+}
+
+impl Snapshot {
+    /// Joins namespaces. Where two of them contradict each other, the one that comes later in the list is blamed, so
+    /// that a caller who lists the ones already in force first learns which newcomer to refuse.
+    ///
+    /// # Errors
+    /// Every contradiction: two namespaces of one name, entries of a user name with different plugins, entries of a
+    /// user name whose passwords are provably equal. Each names the blamed file, and the other one in its message.
+    pub fn build(version: u64, namespaces: Vec<Admitted>) -> Result<Self, Vec<Problem>> {
+        let mut snapshot = Self { version, ..Self::default() };
+        let mut declared: HashMap<String, Vec<Declared>> = HashMap::new();
+        let mut files: HashMap<String, String> = HashMap::new();
+        let mut problems = Vec::new();
+        for admitted in namespaces {
+            let Admitted { namespace, file, user_places, .. } = admitted;
+            let namespace = Arc::new(namespace);
+            if let Some(other) = files.get(&namespace.name) {
+                let message = format!("namespace `{}` is declared in {other} already", namespace.name);
+                problems.push(Problem::error(&file, message));
+                continue;
+            }
+            files.insert(namespace.name.clone(), file.clone());
+            let mut user_places = user_places.into_iter();
+            for user in &namespace.users {
+                let place = user_places.next().unwrap_or_default();
+                let entry = LoginEntry { namespace: Arc::clone(&namespace), user: Arc::new(user.clone()) };
+                let others = declared.entry(user.name.clone()).or_default();
+                let new = Declared { file: file.clone(), place, entry };
+                problems.extend(contradiction(&new, others));
+                others.push(new);
+            }
+            snapshot.namespaces.insert(namespace.name.clone(), namespace);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        snapshot.logins =
+            declared.into_iter().filter_map(|(name, group)| Some((name, login_group(group)?))).collect();
+        Ok(snapshot)
+    }
+}
+
+fn login_group(declared: Vec<Declared>) -> Option<LoginGroup> {
+    let plugin = declared.first()?.entry.user.plugin;
+    Some(LoginGroup { plugin, entries: declared.into_iter().map(|d| d.entry).collect() })
+}
+
+/// The first reason why a user cannot stand beside the ones of its name.
+fn contradiction(new: &Declared, others: &[Declared]) -> Option<Problem> {
+    let user = &new.entry.user;
+    let problem = |other: &Declared, message: String| {
+        let at = other.place.position.map_or_else(String::new, |position| format!(":{position}"));
+        Problem::error(&new.file, format!("{message} {}{at}", other.file)).at(&new.place)
+    };
+    others.iter().find_map(|other| {
+        let theirs = &other.entry.user;
+        if theirs.plugin != user.plugin {
+            let message = format!(
+                "user `{}` logs in with {} here, but with {} in",
+                user.name, user.plugin, theirs.plugin
+            );
+            return Some(problem(other, message).hint(
+                "the plugin must be known before the password tells the namespaces apart: give all entries of a user name the same `plugin`",
+            ));
+        }
+        if theirs.password.provably_equal(&user.password) {
+            let message = format!("user `{}` has the same password as in", user.name);
+            return Some(problem(other, message).hint(
+                "user name and password together decide the namespace: change one of the passwords",
+            ));
+        }
+        None
+    })
+}
