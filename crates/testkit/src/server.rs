@@ -9,8 +9,9 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::packages::{Set, fetch};
+use crate::packages::fetch;
 use crate::progress::say;
+use crate::recipe::Set;
 
 /// Which of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

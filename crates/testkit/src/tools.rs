@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::packages::{Set, fetch};
+use crate::packages::fetch;
+use crate::recipe::Set;
 
 /// Fetched programs, by name.
 const TOOLS: [(&str, Set); 6] = [

@@ -1,5 +1,7 @@
 //! Real servers: what a cluster promises, on both.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as its own lines do")]
+
 use std::time::{Duration, Instant};
 
 use weir_testkit::sql::ServerError;
