@@ -18,6 +18,7 @@ pub mod login;
 pub mod proxy_protocol;
 pub mod response;
 pub mod response_end;
+pub mod server_version;
 
 pub use reader::{Malformed, Reader};
 pub use writer::{Writer, packet_with, write_packet};
