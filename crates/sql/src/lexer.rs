@@ -11,7 +11,7 @@ mod string;
 pub(crate) use string::Content;
 
 use crate::pass::Pass;
-use crate::words::{self, Keyword, Word};
+use crate::words::{self, Word};
 use crate::{ClientCharset, Dialect, Flavour};
 
 use bytes::{is_name, is_space};
@@ -37,13 +37,9 @@ enum State {
         inside: bool,
     },
     LineComment,
-    /// An optimizer hint; quotes in it hide its end.
-    OptimizerHint {
-        quote: u8,
-    },
     /// The rest of a long hexadecimal number.
     Hex,
-    /// `$tag$ ... $tag$` of MySQL 9.
+    /// `$tag$ ... $tag$` of MySQL since 8.1.
     Dollar(string::Tag),
     /// Nothing can be said about the rest.
     Lost,
@@ -60,14 +56,12 @@ enum Before {
 pub(crate) struct Lexer {
     dialect: Dialect,
     hides_ascii: bool,
-    /// A single byte that counts as white space, or 0.
+    /// The byte above 0x7f that counts as white space, or 0.
     high_space: u8,
     state: State,
     before: Before,
     /// Inside `/*! ... */`.
     executed: bool,
-    /// The last token is one after which `/*+` is an optimizer hint.
-    hintable: bool,
 }
 
 /// An identifier in quotes, as written.
@@ -84,13 +78,12 @@ impl Lexer {
             dialect: *dialect,
             hides_ascii: dialect.charset.hides_ascii(),
             high_space: match dialect.charset {
-                ClientCharset::SingleByte { space } => space,
+                ClientCharset::SingleByte(bytes) => bytes.space,
                 _ => 0,
             },
             state: State::Text,
             before: Before::Other,
             executed: false,
-            hintable: false,
         }
     }
 
@@ -103,7 +96,6 @@ impl Lexer {
                 State::String { quote } => self.string(buf, at, last, quote, pass),
                 State::Comment { nests, inside } => self.comment_rest(buf, at, last, nests, inside),
                 State::LineComment => Ok(self.line_comment_rest(buf, at)),
-                State::OptimizerHint { quote } => self.hint_rest(buf, at, last, quote),
                 State::Hex => Ok(self.hex_rest(buf, at)),
                 State::Dollar(tag) => self.dollar_rest(buf, at, last, tag),
                 State::Lost => return buf.len(),
@@ -188,7 +180,6 @@ impl Lexer {
     /// A token that its first byte decides.
     fn sign(&mut self, next: usize, tell: impl FnOnce(&mut Pass), pass: &mut Pass) -> usize {
         self.before = Before::Other;
-        self.hintable = false;
         tell(pass);
         next
     }
@@ -198,7 +189,6 @@ impl Lexer {
             return self.fraction(buf, at, last, pass);
         }
         self.before = Before::Dot;
-        self.hintable = false;
         pass.dot();
         Ok(at + 1)
     }
@@ -207,7 +197,6 @@ impl Lexer {
         if self.executed && Self::peek(buf, at + 1, last)? == Some(b'/') {
             self.executed = false;
             self.before = Before::Other;
-            self.hintable = false;
             return Ok(at + 2);
         }
         Ok(self.sign(at + 1, |pass| pass.operator(b"*"), pass))
@@ -218,14 +207,19 @@ impl Lexer {
             return self.operator(buf, at, last, pass);
         }
         // `--` starts a comment only in front of white space, a control character or the end.
-        if Self::peek(buf, at + 2, last)?
-            .is_some_and(|b| !is_space(b) && !b.is_ascii_control() && b != self.high_space)
-        {
+        if Self::peek(buf, at + 2, last)?.is_some_and(|b| !self.makes_comment(b)) {
             return Ok(self.sign(at + 1, |pass| pass.operator(b"-"), pass));
         }
         self.state = State::LineComment;
         self.before = Before::Other;
         Ok(at + 2)
+    }
+
+    /// Does `--` start a comment in front of this byte?
+    fn makes_comment(&self, b: u8) -> bool {
+        is_space(b)
+            || b.is_ascii_control()
+            || matches!(self.dialect.charset, ClientCharset::SingleByte(bytes) if bytes.makes_comment(b))
     }
 
     fn operator(&mut self, buf: &[u8], at: usize, last: bool, pass: &mut Pass) -> Result<usize, More> {
@@ -278,15 +272,8 @@ impl Lexer {
             || (next == Some(b'.') && Self::peek(buf, end + 1, last)?.is_some_and(is_name));
         let word = words::look_up(text, tail);
         self.before = Before::Name;
-        self.hintable = !plain
-            && matches!(
-                word.keyword,
-                Keyword::Select | Keyword::Insert | Keyword::Replace | Keyword::Update | Keyword::Delete
-            );
         let second = buf.get(end + 1).copied();
-        // The name of a user's function is looked at again, too.
-        let kept = may_qualify(next, second) || word.call == words::Call::Unknown && is_called(next, second);
-        pass.word(text, word, plain, kept);
+        pass.word(text, word, plain, may_qualify(next, second));
         Ok(end)
     }
 
@@ -319,7 +306,12 @@ impl Lexer {
                     tail = (tail << 8) | u64::from(b);
                 }
                 crate::charset::Step::More if !last => return Err(More),
-                _ => return Ok((end, tail)),
+                // The servers end a name in front of such a byte only if it would be its first.
+                _ if end == at => return Ok((end, tail)),
+                _ => {
+                    end += 1;
+                    tail = (tail << 8) | u64::from(b);
+                }
             }
         }
     }
@@ -330,7 +322,6 @@ impl Lexer {
             return Ok(buf.len());
         };
         self.before = Before::Name;
-        self.hintable = false;
         pass.quoted(name);
         Ok(end)
     }
@@ -365,7 +356,6 @@ impl Lexer {
             return Ok(end);
         }
         self.before = Before::Other;
-        self.hintable = false;
         pass.user_variable(name, doubled, after == Before::Name);
         Ok(end)
     }
@@ -382,10 +372,6 @@ fn may_qualify(next: Option<u8>, second: Option<u8>) -> bool {
         Some(b) => matches!(b, b'.' | b'/' | b'-' | b'#' | 0x80..) || is_space(b),
         None => true,
     }
-}
-
-fn is_called(next: Option<u8>, second: Option<u8>) -> bool {
-    next == Some(b'(') || second == Some(b'(')
 }
 
 impl Quoted<'_> {

@@ -28,11 +28,24 @@ pub enum ClientCharset {
     Big5,
     /// gb18030 (two and four byte characters).
     Gb18030,
-    /// One byte is one character, and one byte above 0x7f is white space to the lexer (0xA0 in latin1).
-    SingleByte {
-        /// That byte.
-        space: u8,
-    },
+    /// One byte is one character, and some above 0x7f are white space or control characters to the servers'
+    /// lexers (0xA0 in latin1). Made by [`ClientCharset::of_name`].
+    SingleByte(HighBytes),
+}
+
+/// What bytes above 0x7f mean in a single-byte charset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HighBytes {
+    /// White space; 0 if there is none.
+    pub(crate) space: u8,
+    /// Control characters: after `--` they start a comment.
+    pub(crate) control: &'static [u8],
+}
+
+impl HighBytes {
+    pub(crate) fn makes_comment(self, b: u8) -> bool {
+        b != 0 && b == self.space || self.control.contains(&b)
+    }
 }
 
 /// What of the session and the server changes where a token ends and what it means.

@@ -1,5 +1,6 @@
 //! Comments: plain ones, those that the server executes, optimizer hints.
 
+use super::bytes::is_space;
 use super::{Before, Lexer, More, State};
 use crate::Flavour;
 use crate::hint::{self, LONGEST_HINT};
@@ -27,12 +28,6 @@ impl Lexer {
             {
                 self.version_comment(buf, at + 4, last, true, pass)
             }
-            Some(b'+') if self.hintable && self.is_mysql(50_707) => {
-                self.hintable = false;
-                self.before = Before::Other;
-                self.state = State::OptimizerHint { quote: 0 };
-                Ok(at + 3)
-            }
             _ => self.plain_comment(buf, at, last, pass),
         }
     }
@@ -44,7 +39,6 @@ impl Lexer {
             return Err(More);
         }
         self.before = Before::Other;
-        self.hintable = false;
         let Some(length) = end else {
             self.state = State::Comment { nests: false, inside: false };
             return Ok(at + 2);
@@ -58,6 +52,7 @@ impl Lexer {
     }
 
     /// `/*!` or `/*M!` was read up to `at`. Five or six digits are a version, without them it is always executed.
+    /// MySQL takes a sixth digit since 8.1, and only in front of white space; MariaDB always.
     fn version_comment(
         &mut self,
         buf: &[u8],
@@ -67,14 +62,18 @@ impl Lexer {
         pass: &mut Pass,
     ) -> Result<usize, More> {
         let mut digits = 0;
-        let mut version = 0u32;
-        while digits < 6 {
-            let Some(digit) = Self::peek(buf, at + digits, last)?.filter(u8::is_ascii_digit) else { break };
-            version = version * 10 + u32::from(digit - b'0');
+        while digits < 6 && Self::peek(buf, at + digits, last)?.is_some_and(|b| b.is_ascii_digit()) {
             digits += 1;
         }
+        if digits == 6 && self.dialect.flavour == Flavour::MySql {
+            let spaced = Self::peek(buf, at + 6, last)?.is_some_and(|b| is_space(b) || b == self.high_space);
+            if !spaced || !self.is_mysql(80_100) {
+                digits = 5;
+            }
+        }
+        let written = buf.get(at..at + digits).unwrap_or_default();
+        let version = written.iter().fold(0u32, |version, digit| version * 10 + u32::from(digit - b'0'));
         self.before = Before::Other;
-        self.hintable = false;
         if digits < 5 {
             self.executed = true;
             return Ok(at);
@@ -132,34 +131,9 @@ impl Lexer {
             Some(length) => {
                 self.state = State::Text;
                 self.before = Before::Other;
-                self.hintable = false;
                 at + length + 1
             }
             None => buf.len(),
         }
-    }
-
-    pub(super) fn hint_rest(&mut self, buf: &[u8], at: usize, last: bool, quote: u8) -> Result<usize, More> {
-        let mut quote = quote;
-        let mut here = at;
-        while let Some(&b) = buf.get(here) {
-            match b {
-                b'*' if quote == 0 => match Self::peek(buf, here + 1, last) {
-                    Ok(Some(b'/')) => {
-                        self.state = State::Text;
-                        return Ok(here + 2);
-                    }
-                    Ok(_) => {}
-                    Err(More) if here == at => return Err(More),
-                    Err(More) => break,
-                },
-                b'`' | b'"' | b'\'' if quote == 0 => quote = b,
-                _ if b == quote => quote = 0,
-                _ => {}
-            }
-            here += 1;
-        }
-        self.state = State::OptimizerHint { quote };
-        Ok(here)
     }
 }

@@ -73,7 +73,6 @@ impl Lexer {
             return Ok(end);
         }
         self.before = Before::Other;
-        self.hintable = false;
         pass.number(buf.get(start..end).unwrap_or_default());
         Ok(end)
     }
@@ -97,7 +96,6 @@ impl Lexer {
             return self.word(buf, at, last, pass);
         }
         self.before = Before::Other;
-        self.hintable = false;
         if long {
             self.state = State::Hex;
         }

@@ -39,7 +39,6 @@ impl Lexer {
     /// A literal whose opening quote is at `at`.
     pub(super) fn start_string(&mut self, at: usize, quote: u8, content: Content, pass: &mut Pass) -> usize {
         self.before = Before::Other;
-        self.hintable = false;
         self.state = State::String { quote };
         pass.string_start(content);
         at + 1
@@ -144,7 +143,7 @@ impl Lexer {
         Ok(Some((here + 1, Quoted { raw: buf.get(at + 1..here).unwrap_or_default(), doubled })))
     }
 
-    /// `$`: a name, or in MySQL 9 the start of `$tag$ text $tag$`.
+    /// `$`: a name, or since MySQL 8.1 the start of `$tag$ text $tag$`.
     pub(super) fn dollar(
         &mut self,
         buf: &[u8],
@@ -152,7 +151,7 @@ impl Lexer {
         last: bool,
         pass: &mut Pass,
     ) -> Result<usize, More> {
-        if !self.is_mysql(90_000) || self.before == Before::Dot {
+        if !self.is_mysql(80_100) || self.before == Before::Dot {
             return self.word(buf, at, last, pass);
         }
         let mut end = at + 1;
@@ -165,7 +164,6 @@ impl Lexer {
         }
         let Some(tag) = buf.get(at..=end).and_then(Tag::new) else { return self.word(buf, at, last, pass) };
         self.before = Before::Other;
-        self.hintable = false;
         self.state = State::Dollar(tag);
         pass.literal();
         Ok(end + 1)

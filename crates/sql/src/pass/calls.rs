@@ -4,14 +4,6 @@ use super::{Level, Mode, Pass, Prev};
 use crate::Effects;
 use crate::words::{Call, Keyword, Word};
 
-/// A function whose name has letters beyond ASCII: the servers fold some of them (the Kelvin sign is a `k`), so it
-/// may be any of those that matter.
-const ANY_FUNCTION: Effects = Effects::USER_LOCK
-    .union(Effects::USER_LOCK_OTHER)
-    .union(Effects::SETS_LAST_INSERT_ID)
-    .union(Effects::READS_LAST_INSERT_ID)
-    .union(Effects::READS_CONNECTION_ID);
-
 impl Pass {
     /// A parenthesis opens: is it a call, and of what? Gives whether it is one of `LAST_INSERT_ID`.
     #[inline]
@@ -38,9 +30,6 @@ impl Pass {
             Mode::Names if word.call == Call::Unknown => return false,
             Mode::TableTail if !self.is_factor || self.insert_head => return false,
             _ => {}
-        }
-        if word.call == Call::Unknown && !self.chain_is_ascii() {
-            self.effect(ANY_FUNCTION);
         }
         if word.call == Call::Special {
             return self.special_call(word.keyword);

@@ -153,9 +153,4 @@ impl Pass {
         });
         self.raise(Level::Write);
     }
-
-    /// Is the first part, if it was kept, free of letters beyond ASCII?
-    pub(super) fn chain_is_ascii(&self) -> bool {
-        self.chain.first.is_ascii()
-    }
 }
