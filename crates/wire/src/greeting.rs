@@ -110,14 +110,17 @@ impl Greeting {
         let status = Status::from_bits_retain(r.u16("status")?);
         let [high0, high1] = r.array("upper capabilities")?;
         let capabilities = Capabilities::from_bits_retain(u32::from_le_bytes([low0, low1, high0, high1]));
-        let auth_data_len = usize::from(r.u8("length of authentication data")?);
+        let named_len = usize::from(r.u8("length of authentication data")?);
         r.bytes(6, "filler")?;
         let extended = MariaDbCapabilities::from_bits_retain(r.u32("extended capabilities")?);
         let is_extended = !capabilities.contains(Capabilities::LONG_PASSWORD);
 
         if capabilities.contains(Capabilities::SECURE_CONNECTION) {
-            // At least 13 bytes, whatever the length says; the last is a NUL that is not part of the data.
-            let second_len = auth_data_len.saturating_sub(FIRST_PART_LEN).max(13);
+            // At least 13 bytes, whatever the length says; it says nothing where there are no plugins. The last is a
+            // NUL that is not part of the data.
+            let has_plugins = capabilities.contains(Capabilities::PLUGIN_AUTH);
+            let named_len = if has_plugins { named_len } else { 0 };
+            let second_len = named_len.saturating_sub(FIRST_PART_LEN).max(13);
             let second = r.bytes(second_len, "authentication data, second part")?;
             auth_data.extend_from_slice(second.strip_suffix(&[0]).unwrap_or(second));
         }
@@ -193,7 +196,10 @@ mod tests {
         old.plugin.clear();
         let bytes = written(&old);
         assert!(bytes.ends_with(b"ijklmnopqrst\0"));
-        assert_eq!(Greeting::parse(&bytes), Ok(old));
+        assert_eq!(Greeting::parse(&bytes), Ok(old.clone()));
+        let mut with_length = [bytes, vec![0; 200]].concat();
+        with_length[28] = 200;
+        assert_eq!(Greeting::parse(&with_length), Ok(old), "the length says nothing without plugins");
     }
 
     #[test]
