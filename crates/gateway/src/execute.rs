@@ -172,13 +172,13 @@ impl Session {
             Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
                 let checkout = self.tenant.primary.checkout(self.worker.id, &want).await?;
-                return Ok(Held { checkout, target: Target::Primary });
+                return Ok(Held { checkout, target: Target::Primary, ran: false, has_insert_id: false });
             }
             other => other?,
         };
         let counters = self.tenant.counters(self.worker.id);
         bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
-        Ok(Held { checkout, target })
+        Ok(Held { checkout, target, ran: false, has_insert_id: false })
     }
 
     /// The server refused the state that the session wants; the statement was never sent.

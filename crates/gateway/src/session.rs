@@ -1,5 +1,6 @@
 //! One client connection after login: *next command → understand → plan → execute → settle*.
 
+mod diagnostics;
 pub mod login;
 pub mod pin;
 mod kill;
@@ -35,6 +36,7 @@ use crate::{
     worker::Worker,
 };
 
+use diagnostics::Diagnostics;
 use pin::Pins;
 use prepared::Statements;
 
@@ -66,6 +68,7 @@ pub struct Session {
     statements: Statements,
     /// What its own trackers are set to; `None` if it did not negotiate them.
     pub(crate) wish: Option<Arc<TrackWish>>,
+    diagnostics: Diagnostics,
     /// Variables that Weir keeps for the client instead of the server.
     pub(crate) virtuals: Vec<(Box<[u8]>, Box<[u8]>)>,
     pub(crate) random: u64,
@@ -86,6 +89,10 @@ pub(crate) struct Wanted {
 pub(crate) struct Held {
     pub(crate) checkout: Checkout,
     pub(crate) target: Target,
+    /// The session's last statement ran on it.
+    pub(crate) ran: bool,
+    /// Its LAST_INSERT_ID() is the session's.
+    pub(crate) has_insert_id: bool,
 }
 
 impl Session {
@@ -235,6 +242,7 @@ impl Session {
         self.status = Status::AUTOCOMMIT;
         self.statements = Statements::default();
         self.virtuals.clear();
+        self.diagnostics = Diagnostics::default();
         self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Arc::default);
         self.multi_statements = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         self.set_idle_limit();

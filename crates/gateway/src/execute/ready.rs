@@ -36,6 +36,13 @@ impl Session {
                 Box::pin(self.prepare_there(held, prepared.definition)).await?;
             }
         }
+        let asks = Effects::READS_LAST_INSERT_ID
+            | Effects::READS_DIAGNOSTICS
+            | Effects::CALL
+            | Effects::TEXT_EXECUTE;
+        if job.statement.effects.intersects(asks) {
+            Box::pin(self.restore_diagnostics(held, job)).await?;
+        }
         if job.statement.effects.contains(Effects::VIRTUAL_VARIABLE) && !self.virtuals.is_empty() {
             Box::pin(self.lend_virtuals(held)).await?;
         }

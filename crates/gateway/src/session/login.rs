@@ -340,6 +340,7 @@ impl Entrance<'_> {
             statements: Statements::default(),
             wish: flags.session_track.then(Arc::default),
             virtuals: Vec::new(),
+            diagnostics: super::Diagnostics::default(),
             random: u64::from(handle.id).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             peer: self.peer,
             listener: Arc::clone(self.listener),

@@ -123,6 +123,7 @@ impl Session {
                 return Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into());
             }
         };
+        self.expect_questions(&statement);
         let mut preparing = Statement::new();
         preparing.kind = Kind::Prepare;
         preparing.access = statement.access;
@@ -163,6 +164,8 @@ impl Session {
         }
         let (definition, statement) = (Arc::clone(&entry.definition), Arc::clone(&entry.statement));
         let with_types = entry.complete(request.packet());
+        self.no_questions(&statement).await?;
+        self.refuse_lost_counts(&statement)?;
         let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
         let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
             // a cursor keeps its connection: on a replica the session's next statements could not write

@@ -76,7 +76,13 @@ impl Session {
             // an error tells no status: without autocommit the statement may have opened a transaction
             self.in_transaction = true;
         }
+        self.diagnostics.note(statement, summary);
+        held.ran = true;
+        held.has_insert_id |= summary.last_insert_id != 0;
         let mut pins = Pins::of(statement);
+        if self.diagnostics.asks() {
+            pins |= Pins::DIAGNOSTICS;
+        }
         if !answer.tracked.is_empty() {
             pins |= self.take_over(&mut held, job, &answer.tracked).await?;
         }
@@ -84,6 +90,11 @@ impl Session {
         self.begin_pins(pins);
         if statement.effects.contains(Effects::SET_STATEMENT) {
             held.checkout.mark_dirty();
+        }
+        if !self.in_transaction && self.pins.is_empty() && self.diagnostics.has_unread() {
+            let saved = Box::pin(self.save_diagnostics(&mut held)).await;
+            saved.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
+            self.diagnostics.remember_sqlstate(summary.error);
         }
         if self.in_transaction || !self.pins.is_empty() {
             self.held = Some(held);

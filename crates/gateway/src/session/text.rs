@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use weir_plan::{Plan, Target, plan};
-use weir_sql::{Kind, Statement, analyze};
+use weir_sql::{Effects, Kind, Statement, analyze};
 use weir_wire::{error_code::ErrorCode, framer::HEADER_LEN, response_end::Expect};
 
 use crate::{
@@ -24,6 +24,13 @@ impl Session {
         let mut statement = self.worker.statement();
         if let Some(wanted) = &self.wanted {
             analyze(request.payload().get(1..).unwrap_or_default(), &wanted.dialect, &mut statement);
+        }
+        self.no_questions(&statement).await?;
+        if statement.effects.intersects(Effects::READS_DIAGNOSTICS | Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS) {
+            if let Some(failed) = Box::pin(self.answer_question(request, &statement)).await? {
+                self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+                return Ok(());
+            }
         }
         let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let result = match plan {
