@@ -34,5 +34,5 @@ pub use process::ProcessId;
 pub use progress::say;
 pub use recipe::Set;
 pub use server::{Flavour, Programs};
-pub use shared::{SHARED_SERVERS, describe, shared, write_shared};
+pub use shared::{SHARED_SERVERS, describe, keep_up, shared, write_shared};
 pub use tools::tool;

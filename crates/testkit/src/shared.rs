@@ -32,11 +32,28 @@ pub fn shared(flavour: Flavour) -> Result<&'static Cluster> {
     }
     let cluster = match env::var_os(SHARED_SERVERS) {
         Some(file) => named_in(Path::new(&file), flavour)?,
-        None => left_up(flavour)?,
+        None => keep_up(&Options::new(flavour, flavour.name()))?,
     };
     // Lives as long as the test binary, whichever test asked first.
     let cluster: &'static Cluster = Box::leak(Box::new(cluster));
     found.insert(flavour.name(), cluster);
+    Ok(cluster)
+}
+
+/// The cluster of that name, started if it does not run, and left up. Processes that ask at the same time get
+/// the same one.
+///
+/// # Errors
+/// As for [`Cluster::start`].
+pub fn keep_up(options: &Options) -> Result<Cluster> {
+    let name = &options.name;
+    let _lock = lock(&format!("keep-up-{name}"))?;
+    if let Some(cluster) = Cluster::attach(name)? {
+        return Ok(cluster);
+    }
+    say(format!("starting {name}, which stays up until `cargo xtask servers stop {name}`"));
+    let mut cluster = Cluster::start(options)?;
+    cluster.leave_up()?;
     Ok(cluster)
 }
 
@@ -54,18 +71,6 @@ fn named_in(file: &Path, flavour: Flavour) -> Result<Cluster> {
     let name = servers.get(flavour.name()).and_then(|cluster| cluster.get("name")).and_then(Value::as_str);
     let name = name.with_context(|| format!("{} names no {flavour} servers", file.display()))?;
     Cluster::attach(name)?.with_context(|| format!("the servers `{name}` of {} do not run", file.display()))
-}
-
-fn left_up(flavour: Flavour) -> Result<Cluster> {
-    let name = flavour.name();
-    let _lock = lock(&format!("shared-{name}"))?;
-    if let Some(cluster) = Cluster::attach(name)? {
-        return Ok(cluster);
-    }
-    say(format!("{SHARED_SERVERS} is not set: starting {name}; `cargo xtask servers stop {name}` ends it"));
-    let mut cluster = Cluster::start(&Options::new(flavour, name))?;
-    cluster.leave_up()?;
-    Ok(cluster)
 }
 
 /// A cluster's servers and accounts, for programs in any language.

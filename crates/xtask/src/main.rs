@@ -1,10 +1,9 @@
 //! The project's own tool: `cargo xtask <command>`.
 
-#![expect(clippy::print_stdout, reason = "a command-line tool writes its results to standard output")]
-
 mod cargo;
 mod demo;
 mod interrupt;
+mod output;
 mod servers;
 mod test;
 

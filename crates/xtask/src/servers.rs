@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use weir_testkit::{ADMIN, Cluster, Flavour, Options, Programs, REPLICATION, SERVICE, Set, describe};
+use weir_testkit::{
+    ADMIN, Cluster, Flavour, Options, Programs, REPLICATION, SERVICE, Set, describe, keep_up,
+};
+
+use crate::output::line;
 
 /// What to do with the servers.
 #[derive(Debug, Subcommand)]
@@ -45,18 +49,12 @@ pub(crate) struct Which {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Start { which, replicas, settings, path } => {
-            let mut cluster = match Cluster::attach(which.flavour.name())? {
-                Some(cluster) => cluster,
-                None => {
-                    let mut options = Options::new(which.flavour, which.flavour.name());
-                    options.replicas = replicas;
-                    options.extra_arguments = settings.iter().map(|setting| format!("--{setting}")).collect();
-                    options.programs = if path { Programs::PathFirst } else { Programs::Fetched };
-                    Cluster::start(&options)?
-                }
-            };
-            cluster.leave_up()?;
-            print(&cluster, which.json);
+            let mut options = Options::new(which.flavour, which.flavour.name());
+            options.replicas = replicas;
+            options.extra_arguments = settings.iter().map(|setting| format!("--{setting}")).collect();
+            options.programs = if path { Programs::PathFirst } else { Programs::Fetched };
+            let cluster = keep_up(&options)?;
+            print(&cluster, which.json)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Stop { flavour } => {
@@ -64,23 +62,23 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
                 Flavour::ALL.into_iter().filter(|each| flavour.is_none_or(|wanted| wanted == *each))
             {
                 let any = Cluster::stop_recorded(flavour.name())?;
-                println!("{flavour:<8} {}", if any { "stopped" } else { "was not running" });
+                line(format_args!("{flavour:<8} {}", if any { "stopped" } else { "was not running" }))?;
             }
             for name in Cluster::stop_dead_runs()? {
-                println!("{name:<8} cleared, its run had ended");
+                line(format_args!("{name:<8} cleared, its run had ended"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(which) => match Cluster::attach(which.flavour.name())? {
             Some(cluster) => {
-                print(&cluster, which.json);
+                print(&cluster, which.json)?;
                 Ok(ExitCode::SUCCESS)
             }
             None => {
-                println!(
+                line(format_args!(
                     "{}",
                     if which.json { "null".to_owned() } else { format!("{} is not running", which.flavour) }
-                );
+                ))?;
                 Ok(ExitCode::from(3))
             }
         },
@@ -91,32 +89,33 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 pub(crate) fn fetch() -> Result<ExitCode> {
     for set in Set::SERVERS {
         for version in weir_testkit::fetch(set)?.versions() {
-            println!("{version}");
+            line(format_args!("{version}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(cluster: &Cluster, as_json: bool) {
+fn print(cluster: &Cluster, as_json: bool) -> Result<()> {
     if as_json {
-        println!("{:#}", describe(cluster));
-        return;
+        line(format_args!("{:#}", describe(cluster)))?;
+        return Ok(());
     }
-    println!("{} {}", cluster.flavour(), cluster.version());
-    println!("  {:<10} {:<16} {:>8}  {:<8} socket", "server", "address", "process", "state");
+    line(format_args!("{} {}", cluster.flavour(), cluster.version()))?;
+    line(format_args!("  {:<10} {:<16} {:>8}  {:<8} socket", "server", "address", "process", "state"))?;
     for instance in cluster.instances() {
-        println!(
+        line(format_args!(
             "  {:<10} {:<16} {:>8}  {:<8} {}",
             instance.name,
             instance.address(),
             instance.process.as_ref().map_or(0, |process| process.pid),
             if instance.is_running() { "running" } else { "ended" },
             instance.socket.display()
-        );
+        ))?;
     }
-    println!("  {:<12} {:<18} purpose", "account", "password");
+    line(format_args!("  {:<12} {:<18} purpose", "account", "password"))?;
     let purposes = ["administration", "the gateway's backend account", "replication"];
     for (account, purpose) in [ADMIN, SERVICE, REPLICATION].iter().zip(purposes) {
-        println!("  {:<12} {:<18} {purpose}", account.user, account.password);
+        line(format_args!("  {:<12} {:<18} {purpose}", account.user, account.password))?;
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use weir_testkit::{Cluster, Flavour, Options, SHARED_SERVERS, home, say, workspa
 
 use crate::cargo;
 use crate::interrupt::Interrupt;
+use crate::output::line;
 
 /// Which checks.
 #[derive(Debug, Args)]
@@ -68,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if !(arguments.only.is_empty() || arguments.only.contains(step)) {
             continue;
         }
-        println!("\n=== {} ===", step.heading());
+        line(format_args!("\n=== {} ===", step.heading()))?;
         let started = Instant::now();
         let outcome = perform(*step, arguments, &interrupt);
         let elapsed = started.elapsed().as_secs_f32();
@@ -93,12 +94,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             break;
         }
     }
-    println!("\n{summary}");
-    match broken {
-        Some(heading) => println!("stopped after {:.0} s at: {heading}", begun.elapsed().as_secs_f32()),
-        None => println!("everything passed after {:.0} s", begun.elapsed().as_secs_f32()),
-    }
-    println!("{} passed, {} failed", total.passed, total.failed);
+    line(format_args!("\n{summary}"))?;
+    let seconds = begun.elapsed().as_secs_f32();
+    line(match broken {
+        Some(heading) => format!("stopped after {seconds:.0} s at: {heading}"),
+        None => format!("everything passed after {seconds:.0} s"),
+    })?;
+    line(format_args!("{} passed, {} failed", total.passed, total.failed))?;
     Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -164,13 +166,13 @@ fn counted(mut command: Command, interrupt: &Interrupt) -> Result<(Counts, bool)
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = child.stdout.take().context("no output from cargo")?;
-    let reader = std::thread::spawn(move || -> std::io::Result<Counts> {
+    let reader = std::thread::spawn(move || -> Result<Counts> {
         let mut counts = Counts::default();
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            if let Some(found) = result_in(&line) {
+        for bytes in BufReader::new(output).split(b'\n') {
+            let bytes = bytes.context("cannot read cargo's output")?;
+            let text = String::from_utf8_lossy(&bytes);
+            line(&text)?;
+            if let Some(found) = result_in(&text) {
                 counts.passed = counts.passed.saturating_add(found.passed);
                 counts.failed = counts.failed.saturating_add(found.failed);
             }
@@ -179,7 +181,7 @@ fn counted(mut command: Command, interrupt: &Interrupt) -> Result<(Counts, bool)
     });
     let status = interrupt.wait(&mut child)?;
     let counts = reader.join().map_err(|_| anyhow::anyhow!("the reader of cargo's output ended early"))?;
-    Ok((counts.context("cannot read cargo's output")?, status.success() && !interrupt.was_asked()))
+    Ok((counts?, status.success() && !interrupt.was_asked()))
 }
 
 /// Reads `test result: ok. 19 passed; 0 failed; …`.
