@@ -22,7 +22,11 @@ pub fn pick_replica(candidates: &[Candidate], random: u64) -> Option<&Arc<Pool>>
     pick(candidates, random, |c| (c.pool.health().is_up(), c.pool.load())).map(|c| &c.pool)
 }
 
-fn pick(candidates: &[Candidate], random: u64, look: impl Fn(&Candidate) -> (bool, usize)) -> Option<&Candidate> {
+fn pick(
+    candidates: &[Candidate],
+    random: u64,
+    look: impl Fn(&Candidate) -> (bool, usize),
+) -> Option<&Candidate> {
     let mut best: Option<(bool, u64, u64, &Candidate)> = None;
     for (i, candidate) in candidates.iter().enumerate() {
         let (up, load) = look(candidate);

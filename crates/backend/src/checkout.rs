@@ -83,14 +83,20 @@ impl Drop for Checkout {
 impl Deref for Checkout {
     type Target = Connection;
 
-    #[allow(clippy::expect_used, reason = "only give_back and drop take the connection, and both end the checkout")]
+    #[allow(
+        clippy::expect_used,
+        reason = "only give_back and drop take the connection, and both end the checkout"
+    )]
     fn deref(&self) -> &Connection {
         self.connection.as_deref().expect("a checkout holds its connection until it ends")
     }
 }
 
 impl DerefMut for Checkout {
-    #[allow(clippy::expect_used, reason = "only give_back and drop take the connection, and both end the checkout")]
+    #[allow(
+        clippy::expect_used,
+        reason = "only give_back and drop take the connection, and both end the checkout"
+    )]
     fn deref_mut(&mut self) -> &mut Connection {
         self.connection.as_deref_mut().expect("a checkout holds its connection until it ends")
     }

@@ -106,6 +106,8 @@ pub struct Connection {
     /// What the server gave the connection at login or reset; what a session with nothing set sees.
     baseline: Arc<State>,
     multi_statements: bool,
+    /// Which statement of which session ran on it last; 0 for none.
+    last_statement: u64,
     /// The worker whose event loop the socket is in.
     pub(crate) home: usize,
     pub(crate) created: Instant,
@@ -122,7 +124,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection right after login, before [`prepare_for_use`](Self::prepare_for_use).
-    pub(crate) fn new(stream: Stream, server: Arc<ServerFacts>, thread_id: u32, class: Class, now: Instant) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        server: Arc<ServerFacts>,
+        thread_id: u32,
+        class: Class,
+        now: Instant,
+    ) -> Self {
         let nothing = Arc::clone(&server.nothing);
         Self {
             stream,
@@ -132,6 +140,7 @@ impl Connection {
             state: Arc::clone(&nothing),
             baseline: nothing,
             multi_statements: false,
+            last_statement: 0,
             home: 0,
             created: now,
             idle_since: now,
@@ -198,6 +207,17 @@ impl Connection {
         self.multi_statements = on;
     }
 
+    /// Which statement ran on it last: a number that the sessions agree on.
+    #[must_use]
+    pub fn last_statement(&self) -> u64 {
+        self.last_statement
+    }
+
+    /// A statement ran on it.
+    pub fn set_last_statement(&mut self, number: u64) {
+        self.last_statement = number;
+    }
+
     /// Something was left on it that only a reset takes away.
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
@@ -236,7 +256,11 @@ impl Connection {
     /// # Errors
     /// The server refused a part of it (then what is set is not known, and the connection is marked broken unless
     /// only the default database was refused), or the connection failed.
-    pub async fn become_state(&mut self, want: &Arc<State>, multi_statements: bool) -> Result<bool, ConnectionError> {
+    pub async fn become_state(
+        &mut self,
+        want: &Arc<State>,
+        multi_statements: bool,
+    ) -> Result<bool, ConnectionError> {
         if self.matches(want, multi_statements) {
             return Ok(false);
         }
@@ -306,7 +330,13 @@ impl Connection {
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         let reply = self.read_reply(expect).await;
-        if !matches!(reply, Err(ConnectionError::Io(_) | ConnectionError::Closed | ConnectionError::Malformed(_) | ConnectionError::TooLong)) {
+        if !matches!(
+            reply,
+            Err(ConnectionError::Io(_)
+                | ConnectionError::Closed
+                | ConnectionError::Malformed(_)
+                | ConnectionError::TooLong)
+        ) {
             self.broken = false;
         }
         reply
@@ -386,6 +416,7 @@ impl Connection {
         if after_reset {
             self.read_reply(Expect::One).await?;
             self.prepared = PreparedOnServer::default();
+            self.last_statement = 0;
             self.multi_statements = false;
         }
         self.read_reply(Expect::Results).await?;

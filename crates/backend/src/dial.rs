@@ -194,11 +194,12 @@ impl Dialer {
 
     async fn connect(&self) -> Result<Socket, DialError> {
         match &self.options.address {
-            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await.map_err(DialError::Connect)?)),
+            Address::Unix(path) => {
+                Ok(Socket::Unix(UnixStream::connect(path).await.map_err(DialError::Connect)?))
+            }
             Address::Tcp { host, port } => {
                 let resolved = lookup_host((host.as_str(), *port)).await;
-                let addresses =
-                    resolved.map_err(|error| DialError::Resolve { host: host.clone(), error })?;
+                let addresses = resolved.map_err(|error| DialError::Resolve { host: host.clone(), error })?;
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for address in addresses {
                     match TcpStream::connect(address).await {
@@ -239,25 +240,33 @@ impl Dialer {
     }
 
     /// The first connection to a server asks what collations it has and how large packets may be.
-    async fn learn(&self, connection: &mut Connection, version: ServerVersion) -> Result<Arc<ServerFacts>, DialError> {
+    async fn learn(
+        &self,
+        connection: &mut Connection,
+        version: ServerVersion,
+    ) -> Result<Arc<ServerFacts>, DialError> {
         let mut facts = self.bare_facts(version);
         let collations = connection
             .query("SELECT ID,CHARACTER_SET_NAME,COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL")
             .await?;
         for row in collations.rows()? {
-            let mut values = row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
-            if let (Some(id), Some(charset), Some(collation)) = (values.next(), values.next(), values.next()) {
-                if let Ok(id) = id.parse() {
-                    facts.collations.insert(id, (charset, collation));
-                }
+            let mut values =
+                row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
+            if let (Some(id), Some(charset), Some(collation)) = (values.next(), values.next(), values.next())
+                && let Ok(id) = id.parse()
+            {
+                facts.collations.insert(id, (charset, collation));
             }
         }
         let reply = connection
             .query("SELECT @@GLOBAL.max_allowed_packet,@@GLOBAL.character_set_client,@@GLOBAL.collation_connection")
             .await?;
         if let Some(row) = reply.rows()?.into_iter().next() {
-            let mut values = row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
-            if let (Some(packet), Some(charset), Some(collation)) = (values.next(), values.next(), values.next()) {
+            let mut values =
+                row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());
+            if let (Some(packet), Some(charset), Some(collation)) =
+                (values.next(), values.next(), values.next())
+            {
                 facts.max_allowed_packet = packet.parse().unwrap_or(usize::MAX);
                 facts.default_charset = (charset, collation);
             }

@@ -46,7 +46,12 @@ impl Health {
     /// Nothing is known: the instance counts as reachable until a dial fails.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { up: AtomicBool::new(true), last_sign: AtomicU64::new(0), start: now, failing: Mutex::new(None) }
+        Self {
+            up: AtomicBool::new(true),
+            last_sign: AtomicU64::new(0),
+            start: now,
+            failing: Mutex::new(None),
+        }
     }
 
     /// May reads be sent there?
@@ -81,7 +86,8 @@ impl Health {
         let pause = pause / 2 + Duration::from_millis(jitter % millis.max(1)) / 2;
         let since = failing.as_ref().map_or(now, |f| f.since);
         let news = failing.as_ref().is_none_or(|f| f.error != error);
-        *failing = Some(Failing { since, attempts: attempts.saturating_add(1), not_before: now + pause, error });
+        *failing =
+            Some(Failing { since, attempts: attempts.saturating_add(1), not_before: now + pause, error });
         self.up.store(false, Ordering::Relaxed);
         news
     }

@@ -32,7 +32,11 @@ const COLLATION: u8 = 45;
 
 impl Dialer {
     /// Logs in over a fresh socket: the stream, the server's version, and its id of the connection.
-    pub(crate) async fn log_in(&self, socket: Socket, class: Class) -> Result<(Stream, ServerVersion, u32), DialError> {
+    pub(crate) async fn log_in(
+        &self,
+        socket: Socket,
+        class: Class,
+    ) -> Result<(Stream, ServerVersion, u32), DialError> {
         let is_local = matches!(socket, Socket::Unix(_));
         let mut talk = Talk { stream: Stream::Plain(socket), sequence: 0 };
         let greeting = talk.read().await?;
@@ -98,7 +102,9 @@ impl Dialer {
             _ if is_local => TlsWish::Off,
             BackendTlsMode::Off => TlsWish::Off,
             BackendTlsMode::Preferred => TlsWish::Preferred,
-            BackendTlsMode::Required | BackendTlsMode::VerifyCa | BackendTlsMode::VerifyIdentity => TlsWish::Required,
+            BackendTlsMode::Required | BackendTlsMode::VerifyCa | BackendTlsMode::VerifyIdentity => {
+                TlsWish::Required
+            }
         };
         ConnectOptions {
             user: self.options.account.user.clone().into_bytes(),

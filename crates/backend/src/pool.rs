@@ -176,7 +176,11 @@ impl Pool {
     ///
     /// # Errors
     /// The instance is down, the queue is full, or nobody gave a connection back in time.
-    pub async fn checkout(self: &Arc<Self>, worker: usize, want: &Want<'_>) -> Result<Checkout, CheckoutError> {
+    pub async fn checkout(
+        self: &Arc<Self>,
+        worker: usize,
+        want: &Want<'_>,
+    ) -> Result<Checkout, CheckoutError> {
         let shard = self.shard(worker);
         let connection = match self.take_idle(worker, want) {
             Some(connection) => connection,
@@ -184,13 +188,33 @@ impl Pool {
                 count(&shard.counters.waits);
                 let since = Instant::now();
                 let waited = Box::pin(self.wait(worker, want, since)).await;
-                shard.counters.wait_micros.fetch_add(micros_between(since, Instant::now()), Ordering::Relaxed);
+                shard
+                    .counters
+                    .wait_micros
+                    .fetch_add(micros_between(since, Instant::now()), Ordering::Relaxed);
                 waited?
             }
         };
         count(&shard.counters.checkouts);
         count(&shard.counters.in_use);
         Ok(Checkout::new(connection, Arc::clone(self), worker))
+    }
+
+    /// Lends the connection on which statement `number` ran last, if it is idle: it still knows what a session may
+    /// ask about its statement before.
+    #[must_use]
+    pub fn checkout_after(self: &Arc<Self>, worker: usize, number: u64) -> Option<Checkout> {
+        let mut connection =
+            self.shards.iter().find_map(|s| s.take_where(|c| c.last_statement() == number))?;
+        if connection.stream().is_readable(true) {
+            return None;
+        }
+        connection.park();
+        connection.unpark(worker).ok()?;
+        let shard = self.shard(worker);
+        count(&shard.counters.checkouts);
+        count(&shard.counters.in_use);
+        Some(Checkout::new(connection, Arc::clone(self), worker))
     }
 
     /// Closes idle connections and lets no new ones be made: the instance left the configuration.
@@ -211,8 +235,9 @@ impl Pool {
         let mut closed = 0;
         let retired = shard.retire(|connection| {
             let idle_long = now.saturating_duration_since(connection.idle_since) > settings.idle_timeout;
-            let retire =
-                (idle_long && closed < spare) || self.is_too_old(connection, now) || connection.stream().is_readable(true);
+            let retire = (idle_long && closed < spare)
+                || self.is_too_old(connection, now)
+                || connection.stream().is_readable(true);
             closed += usize::from(retire);
             retire
         });
@@ -261,7 +286,10 @@ impl Pool {
     }
 
     fn shard(&self, worker: usize) -> &Shard {
-        #[allow(clippy::indexing_slicing, reason = "the remainder is below the length, which is at least one")]
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "the remainder is below the length, which is at least one"
+        )]
         &self.shards[worker % self.shards.len()]
     }
 
@@ -406,10 +434,10 @@ impl Pool {
             return;
         }
         let waiting = self.shards.iter().map(Shard::waiting).sum::<usize>();
-        if waiting > self.dialing.load(Ordering::SeqCst) {
-            if let Some(lease) = self.lease() {
-                self.dial(worker, Class::default(), lease);
-            }
+        if waiting > self.dialing.load(Ordering::SeqCst)
+            && let Some(lease) = self.lease()
+        {
+            self.dial(worker, Class::default(), lease);
         }
     }
 
@@ -459,7 +487,8 @@ impl Pool {
             );
         }
         if self.open.load(Ordering::SeqCst) == 0 {
-            let refusal = CheckoutError::Down { instance: self.instance().to_owned(), error: error.to_owned() };
+            let refusal =
+                CheckoutError::Down { instance: self.instance().to_owned(), error: error.to_owned() };
             for shard in &self.shards {
                 shard.refuse_all(&refusal, self.epoch);
             }

@@ -77,7 +77,8 @@ impl PreparedOnServer {
             self.to_close.push(before.id);
         }
         if self.known.len() > PER_CONNECTION {
-            let oldest = self.known.iter().min_by_key(|(_, entry)| entry.last_use).map(|(key, _)| key.clone());
+            let oldest =
+                self.known.iter().min_by_key(|(_, entry)| entry.last_use).map(|(key, _)| key.clone());
             if let Some(key) = oldest {
                 self.to_close.extend(self.known.remove(&key).map(|entry| entry.id));
             }

@@ -52,6 +52,7 @@ pub(crate) struct Shard {
 
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
+    #[allow(clippy::vec_box, reason = "they are lent boxed: a move is a pointer")]
     idle: Vec<Box<Connection>>,
     waiters: VecDeque<Waiter>,
 }
@@ -106,7 +107,8 @@ impl Shard {
                 break;
             }
             // without a default database it can become anything, with one it can never be without
-            if best.is_none() && (want.state.database().is_some() || connection.state().database().is_none()) {
+            if best.is_none() && (want.state.database().is_some() || connection.state().database().is_none())
+            {
                 best = Some(i);
             }
         }
@@ -203,6 +205,7 @@ impl Shard {
     }
 
     /// Takes out the idle connections for which `retire` says so, oldest use first.
+    #[allow(clippy::vec_box, reason = "they are kept boxed")]
     pub(crate) fn retire(&self, mut retire: impl FnMut(&mut Connection) -> bool) -> Vec<Box<Connection>> {
         let mut lists = self.lock();
         let retired = lists.idle.extract_if(.., |c| retire(c)).collect();

@@ -93,7 +93,11 @@ static VARIABLES: &[Variable] = &[
     both("auto_increment_offset", Literal::Bare),
     both("div_precision_increment", Literal::Bare),
     both("max_error_count", Literal::Bare),
-    Variable { mysql: Some("max_execution_time"), mariadb: Some("max_statement_time"), literal: Literal::Bare },
+    Variable {
+        mysql: Some("max_execution_time"),
+        mariadb: Some("max_statement_time"),
+        literal: Literal::Bare,
+    },
 ];
 
 /// The travelling variable that a server of `flavour` calls `name`.

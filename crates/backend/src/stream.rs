@@ -124,11 +124,12 @@ impl Stream {
     /// Writes a few last bytes if the socket takes them at once, and forgets about them otherwise: for farewells.
     pub fn write_now(&mut self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(Ok(n)) = Pin::new(&mut *self).poll_write(&mut cx, bytes) {
-            if n == bytes.len() && self.is_tls() {
-                // a farewell that stays in the TLS buffer is no worse than none
-                let _sent = Pin::new(self).poll_flush(&mut cx).is_ready();
-            }
+        if let Poll::Ready(Ok(n)) = Pin::new(&mut *self).poll_write(&mut cx, bytes)
+            && n == bytes.len()
+            && self.is_tls()
+        {
+            // a farewell that stays in the TLS buffer is no worse than none
+            let _sent = Pin::new(self).poll_flush(&mut cx).is_ready();
         }
     }
 }

@@ -5,8 +5,8 @@ use std::{fmt, path::Path, sync::Arc};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        verify_server_cert_signed_by_trust_anchor, verify_server_name,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -73,7 +73,11 @@ impl TlsSettings {
     ///
     /// # Errors
     /// The chain does not end at a known authority, or the name is another's.
-    pub fn check(&self, chain: &[CertificateDer<'_>], server_name: &ServerName<'_>) -> Result<(), rustls::Error> {
+    pub fn check(
+        &self,
+        chain: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+    ) -> Result<(), rustls::Error> {
         let roots = match &self.check {
             Check::Nothing => return Ok(()),
             Check::Chain(roots) | Check::ChainAndName(roots) => roots,
@@ -83,7 +87,13 @@ impl TlsSettings {
         };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let now = UnixTime::now();
-        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
         if matches!(self.check, Check::ChainAndName(_)) {
             verify_server_name(&certificate, server_name).map_err(|error| {
                 let name = server_name.to_str();

@@ -1,11 +1,7 @@
 //! From what operators declared to namespaces at work: pools are made for what is new, and kept for what did not
 //! change.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weir_backend::{
     Candidate, Dialer, DialerOptions, Pool, PoolOptions, TlsError, TlsSettings,
@@ -46,7 +42,11 @@ pub struct Built {
 ///
 /// # Errors
 /// TLS to the servers of a namespace cannot be set up.
-pub fn build(snapshot: Arc<Snapshot>, before: Option<&Tenants>, materials: &Materials) -> Result<Built, TlsError> {
+pub fn build(
+    snapshot: Arc<Snapshot>,
+    before: Option<&Tenants>,
+    materials: &Materials,
+) -> Result<Built, TlsError> {
     let mut by_name = HashMap::new();
     let mut new_pools = Vec::new();
     let mut kept = Vec::new();
@@ -74,9 +74,15 @@ pub fn build(snapshot: Arc<Snapshot>, before: Option<&Tenants>, materials: &Mate
                 near: materials.zone.is_some() && replica.zone == materials.zone,
             })
             .collect();
-        let shared = old.map_or_else(|| Arc::new(Shared::new(materials.workers)), |old| Arc::clone(&old.shared));
-        let tenant =
-            Tenant { name: name.as_str().into(), namespace: Arc::clone(namespace), primary, replicas, shared };
+        let shared =
+            old.map_or_else(|| Arc::new(Shared::new(materials.workers)), |old| Arc::clone(&old.shared));
+        let tenant = Tenant {
+            name: name.as_str().into(),
+            namespace: Arc::clone(namespace),
+            primary,
+            replicas,
+            shared,
+        };
         by_name.insert(name.clone(), Arc::new(tenant));
     }
     let old_pools = before

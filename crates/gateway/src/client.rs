@@ -97,7 +97,17 @@ impl Client {
     /// A client behind `stream`; `buffer` holds what was read from it already.
     #[must_use]
     pub fn new(stream: Stream, buffer: Vec<u8>, worker: Arc<Worker>, handle: Arc<Handle>) -> Self {
-        Self { stream, buffer, at: 0, exact: false, flags: ResponseFlags::default(), worker, handle, read: 0, written: 0 }
+        Self {
+            stream,
+            buffer,
+            at: 0,
+            exact: false,
+            flags: ResponseFlags::default(),
+            worker,
+            handle,
+            read: 0,
+            written: 0,
+        }
     }
 
     /// The stream.
@@ -240,7 +250,9 @@ impl Client {
         let result = poll_fn(|cx| {
             while !rest.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                    }
                     Poll::Ready(Ok(n)) => {
                         rest = rest.get(n..).unwrap_or_default();
                         if waiting {

@@ -36,8 +36,12 @@ impl Refused {
 impl From<CheckoutError> for Refused {
     fn from(error: CheckoutError) -> Self {
         let code = match error {
-            CheckoutError::Timeout { .. } | CheckoutError::QueueFull { .. } => error_code::TOO_MANY_USER_CONNECTIONS,
-            CheckoutError::Down { .. } | CheckoutError::Closed { .. } => error_code::CONNECT_TO_FOREIGN_DATA_SOURCE,
+            CheckoutError::Timeout { .. } | CheckoutError::QueueFull { .. } => {
+                error_code::TOO_MANY_USER_CONNECTIONS
+            }
+            CheckoutError::Down { .. } | CheckoutError::Closed { .. } => {
+                error_code::CONNECT_TO_FOREIGN_DATA_SOURCE
+            }
         };
         Self { code, message: error.to_string() }
     }

@@ -87,7 +87,11 @@ impl Session {
     /// Runs a command up to the point where its answer may go to the client. The session's state is settled, and
     /// the connection is given back unless the session still needs it. With a Prepare job the second value tells
     /// the server's id of the statement.
-    pub(crate) async fn run_job(&mut self, job: &Job<'_>, target: Target) -> Result<(Answer, Option<u32>), SessionError> {
+    pub(crate) async fn run_job(
+        &mut self,
+        job: &Job<'_>,
+        target: Target,
+    ) -> Result<(Answer, Option<u32>), SessionError> {
         self.run_and(job, target, |_, _| ()).await
     }
 
@@ -155,7 +159,8 @@ impl Session {
             Target::Primary => &self.tenant.primary,
             Target::Replica => self.tenant.replica(self.random),
         };
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // without a healthy replica the read goes to the primary
         let target = if Arc::ptr_eq(pool, &self.tenant.primary) { Target::Primary } else { target };
         let state = match target {
@@ -182,7 +187,12 @@ impl Session {
     }
 
     /// The server refused the state that the session wants; the statement was never sent.
-    pub(super) fn not_ready<T>(&mut self, held: Held, fresh: bool, refused: Refused) -> Result<T, SessionError> {
+    pub(super) fn not_ready<T>(
+        &mut self,
+        held: Held,
+        fresh: bool,
+        refused: Refused,
+    ) -> Result<T, SessionError> {
         if fresh {
             self.let_go(held, false);
         } else {
@@ -199,7 +209,12 @@ impl Session {
     }
 
     /// The connection is gone. What was held on it is gone too: then the session cannot go on as if nothing happened.
-    pub(super) fn connection_lost(&mut self, held: Held, fresh: bool, error: &ConnectionError) -> SessionError {
+    pub(super) fn connection_lost(
+        &mut self,
+        held: Held,
+        fresh: bool,
+        error: &ConnectionError,
+    ) -> SessionError {
         let refused = lost(held.checkout.pool().instance(), error);
         self.handle.set_running(None);
         drop(held);

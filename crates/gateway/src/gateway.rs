@@ -80,8 +80,8 @@ impl InFlight {
         while self.paid < self.bytes {
             // in steps, so that the number of permits stays small
             let units = ((self.bytes - self.paid).div_ceil(IN_FLIGHT_UNIT)).max(64);
-            let permit = Arc::clone(&self.semaphore)
-                .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
+            let permit =
+                Arc::clone(&self.semaphore).acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
             match tokio::time::timeout(IN_FLIGHT_WAIT, permit).await {
                 Ok(Ok(permit)) => self.permits.push(permit),
                 Ok(Err(_)) | Err(_) => {
@@ -100,7 +100,13 @@ impl InFlight {
 impl Gateway {
     /// A gateway without clients.
     #[must_use]
-    pub fn new(limits: ProcessLimits, keys: LoginKeys, workers: usize, states: Arc<Interner<State>>, tenants: Tenants) -> Self {
+    pub fn new(
+        limits: ProcessLimits,
+        keys: LoginKeys,
+        workers: usize,
+        states: Arc<Interner<State>>,
+        tenants: Tenants,
+    ) -> Self {
         let units = (limits.bytes_in_flight / IN_FLIGHT_UNIT).clamp(1024, Semaphore::MAX_PERMITS);
         let epoch = std::time::Instant::now();
         Self {

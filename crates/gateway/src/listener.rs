@@ -169,7 +169,13 @@ impl Incoming {
 }
 
 /// The kernel spreads connections by hash: long ones end up uneven. Then the least busy worker gets the new one.
-fn place(gateway: &Arc<Gateway>, listener: &Arc<Listener>, socket: Socket, worker: usize, runtimes: &Arc<[Runtime]>) {
+fn place(
+    gateway: &Arc<Gateway>,
+    listener: &Arc<Listener>,
+    socket: Socket,
+    worker: usize,
+    runtimes: &Arc<[Runtime]>,
+) {
     let load = |w: &Worker| w.sessions.load(std::sync::atomic::Ordering::Relaxed);
     let Some(own) = gateway.workers.get(worker) else { return };
     let target = gateway

@@ -9,8 +9,26 @@ use weir_sql::Kind;
 
 /// Upper bounds of the latency buckets, microseconds: 50 µs to 100 s, about three a decade.
 pub const BUCKETS_US: [u64; 20] = [
-    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000,
-    5_000_000, 10_000_000, 20_000_000, 50_000_000, 100_000_000,
+    50,
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
 ];
 
 /// Names of the statement kinds, in the order of their numbers.
@@ -97,7 +115,10 @@ impl Counters {
     /// Counters of one kind.
     #[must_use]
     pub fn kind(&self, kind: Kind) -> &KindCounters {
-        #[allow(clippy::indexing_slicing, reason = "the array has an element for every kind; a test proves it")]
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "the array has an element for every kind; a test proves it"
+        )]
         &self.kinds[kind as usize]
     }
 

@@ -42,26 +42,28 @@ pub fn start_workers(gateway: &Arc<Gateway>) -> io::Result<Workers> {
     for worker in &gateway.workers {
         let (sender, receiver) = mpsc::channel();
         let (gateway, worker, mut stopped) = (Arc::clone(gateway), Arc::clone(worker), stopped.clone());
-        let thread = std::thread::Builder::new().name(format!("weir-worker-{}", worker.id)).spawn(move || {
-            let built = Builder::new_current_thread().enable_all().max_blocking_threads(SLOW_THREADS).build();
-            let runtime = match built {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    // nobody listening means that the start was given up already
-                    let _told = sender.send(Err(error)).is_ok();
-                    return;
-                }
-            };
-            let _told = sender.send(Ok(runtime.handle().clone())).is_ok();
-            runtime.block_on(async move {
-                tokio::select! {
-                    () = housekeeping(gateway, worker.id) => {}
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            });
-            // sessions that are left end with their event loop
-            runtime.shutdown_timeout(Duration::from_millis(200));
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("weir-worker-{}", worker.id)).spawn(move || {
+                let built =
+                    Builder::new_current_thread().enable_all().max_blocking_threads(SLOW_THREADS).build();
+                let runtime = match built {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        // nobody listening means that the start was given up already
+                        let _told = sender.send(Err(error)).is_ok();
+                        return;
+                    }
+                };
+                let _told = sender.send(Ok(runtime.handle().clone())).is_ok();
+                runtime.block_on(async move {
+                    tokio::select! {
+                        () = housekeeping(gateway, worker.id) => {}
+                        _ = stopped.wait_for(|stop| *stop) => {}
+                    }
+                });
+                // sessions that are left end with their event loop
+                runtime.shutdown_timeout(Duration::from_millis(200));
+            })?;
         let runtime = receiver.recv().map_err(|_| io::Error::other("a worker did not start"))??;
         runtimes.push(runtime);
         threads.push(thread);

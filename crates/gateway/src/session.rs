@@ -1,9 +1,9 @@
 //! One client connection after login: *next command → understand → plan → execute → settle*.
 
 mod diagnostics;
+mod kill;
 pub mod login;
 pub mod pin;
-mod kill;
 mod prepared;
 mod state;
 mod text;
@@ -70,11 +70,14 @@ pub struct Session {
     pub(crate) wish: Option<Arc<TrackWish>>,
     diagnostics: Diagnostics,
     /// Variables that Weir keeps for the client instead of the server.
-    pub(crate) virtuals: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) virtuals: Vec<KeptVariable>,
     pub(crate) random: u64,
     peer: Option<IpAddr>,
     listener: Arc<Listener>,
 }
+
+/// A variable that Weir keeps for the client: name and value.
+pub(crate) type KeptVariable = (Box<[u8]>, Box<[u8]>);
 
 /// What a connection must have set for the session, on a primary and on a replica.
 #[derive(Debug, Clone)]
@@ -166,7 +169,11 @@ impl Session {
         let command = match Command::parse(request.payload()) {
             Ok(command) => command,
             Err(error) => {
-                return Err(Refused::new(error_code::MALFORMED_PACKET, format!("Malformed communication packet: {error}")).into());
+                return Err(Refused::new(
+                    error_code::MALFORMED_PACKET,
+                    format!("Malformed communication packet: {error}"),
+                )
+                .into());
             }
         };
         match command {
@@ -182,7 +189,12 @@ impl Session {
                 Ok(())
             }
             Command::StmtSendLongData { statement, parameter, data } => {
-                self.statements.long_data(statement, parameter, data, self.tenant.namespace.limits.max_allowed_packet);
+                self.statements.long_data(
+                    statement,
+                    parameter,
+                    data,
+                    self.tenant.namespace.limits.max_allowed_packet,
+                );
                 Ok(())
             }
             Command::StmtPrepare(_) => Box::pin(self.prepare(request)).await,
@@ -295,9 +307,9 @@ impl Session {
             self.let_go(held, true);
         }
         let farewell = match &error {
-            SessionError::Fatal(refused) | SessionError::Refused(refused) | SessionError::RefusedAt(refused, _) => {
-                Some(refused.clone())
-            }
+            SessionError::Fatal(refused)
+            | SessionError::Refused(refused)
+            | SessionError::RefusedAt(refused, _) => Some(refused.clone()),
             SessionError::FatalAt(refused, _) => Some(refused.clone()),
             SessionError::Client(ClientError::Told(signal)) => self.farewell(*signal),
             SessionError::Client(ClientError::OutOfOrder { .. }) => {

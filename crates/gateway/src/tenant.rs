@@ -55,7 +55,10 @@ impl Tenant {
     /// Counters of a worker.
     #[must_use]
     pub fn counters(&self, worker: usize) -> &Counters {
-        #[allow(clippy::indexing_slicing, reason = "the remainder is below the length, which is at least one")]
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "the remainder is below the length, which is at least one"
+        )]
         &self.shared.counters[worker % self.shared.counters.len()]
     }
 

@@ -26,6 +26,7 @@ pub struct Worker {
     /// Number, from 0.
     pub id: usize,
     buffers: Mutex<Vec<Vec<u8>>>,
+    #[allow(clippy::vec_box, reason = "sessions hold them boxed: their tasks stay small")]
     statements: Mutex<Vec<Box<Statement>>>,
     tick: AtomicU32,
     epoch: Instant,
@@ -37,7 +38,14 @@ impl Worker {
     /// A worker with nothing to do. All workers count their ticks from the same `epoch`.
     #[must_use]
     pub fn new(id: usize, epoch: Instant) -> Self {
-        Self { id, epoch, buffers: Mutex::default(), statements: Mutex::default(), tick: AtomicU32::new(0), sessions: AtomicUsize::new(0) }
+        Self {
+            id,
+            epoch,
+            buffers: Mutex::default(),
+            statements: Mutex::default(),
+            tick: AtomicU32::new(0),
+            sessions: AtomicUsize::new(0),
+        }
     }
 
     /// An empty buffer.

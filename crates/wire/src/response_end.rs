@@ -274,10 +274,10 @@ impl<'w> ResponseEnd<'w> {
 
     fn pass(&mut self, buf: &mut [u8], header: Header) {
         let sequence = header.sequence.wrapping_add(self.sequence_shift);
-        if self.sequence_shift != 0 {
-            if let Some(byte) = buf.get_mut(self.at + HEADER_LEN - 1) {
-                *byte = sequence;
-            }
+        if self.sequence_shift != 0
+            && let Some(byte) = buf.get_mut(self.at + HEADER_LEN - 1)
+        {
+            *byte = sequence;
         }
         self.next_sequence = sequence.wrapping_add(1);
         self.continues = header.continues();
@@ -361,10 +361,10 @@ impl<'w> ResponseEnd<'w> {
     /// The status of a result is known: the EOF after its columns gets the same, as the servers do.
     fn close_eof(&mut self, buf: &mut [u8], status: Status) {
         const STATUS: usize = HEADER_LEN + 3;
-        if let Some(at) = self.open_eof.take() {
-            if let Some(bytes) = buf.get_mut(at + STATUS..at + STATUS + 2) {
-                bytes.copy_from_slice(&status.difference(Status::SESSION_STATE_CHANGED).bits().to_le_bytes());
-            }
+        if let Some(at) = self.open_eof.take()
+            && let Some(bytes) = buf.get_mut(at + STATUS..at + STATUS + 2)
+        {
+            bytes.copy_from_slice(&status.difference(Status::SESSION_STATE_CHANGED).bits().to_le_bytes());
         }
     }
 

@@ -32,9 +32,9 @@ impl Session {
             answer.rest
         } else {
             let allowed = &self.tenant.namespace.allowed_databases;
-            without(&answer.rest, self.client.flags.deprecate_eof, |name| allowed.allows(name)).ok_or_else(|| {
-                Refused::new(error_code::UNKNOWN, "the server's list of databases could not be read")
-            })?
+            without(&answer.rest, self.client.flags.deprecate_eof, |name| allowed.allows(name)).ok_or_else(
+                || Refused::new(error_code::UNKNOWN, "the server's list of databases could not be read"),
+            )?
         };
         self.client.write(&out).await?;
         Ok(failed)
@@ -79,8 +79,16 @@ mod tests {
             let flags = ResponseFlags { session_track: false, deprecate_eof };
             let list = |names: &[&str]| {
                 let column = Column {
-                    schema: b"", table: b"SCHEMATA", org_table: b"", name: b"Database", org_name: b"",
-                    charset: 255, length: 256, kind: column_type::VAR_STRING, flags: 1, decimals: 0,
+                    schema: b"",
+                    table: b"SCHEMATA",
+                    org_table: b"",
+                    name: b"Database",
+                    org_name: b"",
+                    charset: 255,
+                    length: 256,
+                    kind: column_type::VAR_STRING,
+                    flags: 1,
+                    decimals: 0,
                 };
                 let mut out = Vec::new();
                 let mut set = ResultSet::begin(&mut out, 1, flags, &[column], &OkPacket::default());

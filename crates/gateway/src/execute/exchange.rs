@@ -58,17 +58,22 @@ impl Session {
         let mut streamed = false;
         loop {
             match held.checkout.stream().read_buf(&mut buffer).await {
-                Ok(0) => return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await,
+                Ok(0) => {
+                    return self
+                        .broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh)
+                        .await;
+                }
                 Ok(_) => {}
                 Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,
             }
-            if !streamed && end.position() == 0 {
-                if let Some(header) = Header::parse(&buffer) {
-                    // an error that the server sent before it read our command: it had closed the connection
-                    if header.sequence != sequence && buffer.get(4) == Some(&0xFF) {
-                        self.worker.recycle(buffer);
-                        return Ok(Attempt::NotSent(ConnectionError::Closed));
-                    }
+            if !streamed
+                && end.position() == 0
+                && let Some(header) = Header::parse(&buffer)
+            {
+                // an error that the server sent before it read our command: it had closed the connection
+                if header.sequence != sequence && buffer.get(4) == Some(&0xFF) {
+                    self.worker.recycle(buffer);
+                    return Ok(Attempt::NotSent(ConnectionError::Closed));
                 }
             }
             match end.scan(&mut buffer) {
@@ -151,11 +156,7 @@ impl Session {
         refused.write(&mut buffer, end.next_sequence());
         self.client.write(&buffer).await?;
         self.handle.set_running(None);
-        if fresh {
-            Err(SessionError::AnsweredWithError)
-        } else {
-            Err(SessionError::Client(ClientError::Cut))
-        }
+        if fresh { Err(SessionError::AnsweredWithError) } else { Err(SessionError::Client(ClientError::Cut)) }
     }
 
     /// The namespace's row limit: what fits goes to the client, then error 1104; the statement is killed, and the rest
@@ -171,7 +172,10 @@ impl Session {
         end.taken(buffer.len());
         let refused = Refused::new(
             error_code::TOO_BIG_SELECT,
-            format!("The result has more than {limit} rows, which is the limit of namespace {}", self.tenant.name),
+            format!(
+                "The result has more than {limit} rows, which is the limit of namespace {}",
+                self.tenant.name
+            ),
         );
         refused.write(&mut buffer, end.next_sequence());
         let status = end.summary().status;

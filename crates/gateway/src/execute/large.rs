@@ -64,7 +64,8 @@ impl Session {
         let mut analyzer = Some(reading);
         let mut body = Body::new(request.packet(), self.max_allowed_packet())?;
         let opening = Statement::new();
-        let job = Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
+        let job =
+            Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
         let fresh = self.held.is_none();
         let mut held = match self.held.take() {
             Some(held) => held,
@@ -73,7 +74,9 @@ impl Session {
         if let Err(error) = self.make_ready(&mut held, &job, fresh).await {
             body.skip(self).await?;
             return match error {
-                ConnectionError::Server { code, text } => self.not_ready(held, fresh, Refused::new(code, text)),
+                ConnectionError::Server { code, text } => {
+                    self.not_ready(held, fresh, Refused::new(code, text))
+                }
                 error => Err(self.connection_lost(held, fresh, &error)),
             };
         }
@@ -91,10 +94,17 @@ impl Session {
             }
             if let Some(analyzer) = analyzer.take_if(|_| body.at_end()) {
                 analyzer.finish(&mut statement);
-                if let Plan::Refuse(refusal) = plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+                if let Plan::Refuse(refusal) =
+                    plan(&statement, self.facts(&statement), &self.tenant.namespace)
+                {
                     let (number, sqlstate) = refusal.code();
-                    let refused = Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity));
-                    return Err(self.abandon(held, fresh, SessionError::RefusedAt(refused, body.next_sequence)));
+                    let refused =
+                        Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity));
+                    return Err(self.abandon(
+                        held,
+                        fresh,
+                        SessionError::RefusedAt(refused, body.next_sequence),
+                    ));
                 }
             }
             if broken.is_none() {
@@ -145,10 +155,8 @@ async fn send(held: &mut Held, bytes: &[u8]) -> Result<(), ConnectionError> {
 }
 
 fn too_large(sequence: u8) -> SessionError {
-    let refused = Refused::new(
-        error_code::NET_PACKET_TOO_LARGE,
-        "Got a packet bigger than 'max_allowed_packet' bytes",
-    );
+    let refused =
+        Refused::new(error_code::NET_PACKET_TOO_LARGE, "Got a packet bigger than 'max_allowed_packet' bytes");
     SessionError::RefusedAt(refused, sequence)
 }
 

@@ -15,7 +15,12 @@ use crate::{
 
 impl Session {
     /// Nothing to do in the usual case. `fresh`: the connection was not the session's own before.
-    pub(super) async fn make_ready(&mut self, held: &mut Held, job: &Job<'_>, fresh: bool) -> Result<(), ConnectionError> {
+    pub(super) async fn make_ready(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+        fresh: bool,
+    ) -> Result<(), ConnectionError> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
         let state = match held.target {
             Target::Primary => &wanted.primary,
@@ -31,10 +36,10 @@ impl Session {
             bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
             Box::pin(held.checkout.become_state(&state, self.multi_statements)).await?;
         }
-        if let Some(prepared) = job.prepared {
-            if held.checkout.prepared.id(prepared.definition).is_none() {
-                Box::pin(self.prepare_there(held, prepared.definition)).await?;
-            }
+        if let Some(prepared) = job.prepared
+            && held.checkout.prepared.id(prepared.definition).is_none()
+        {
+            Box::pin(self.prepare_there(held, prepared.definition)).await?;
         }
         let asks = Effects::READS_LAST_INSERT_ID
             | Effects::READS_DIAGNOSTICS
@@ -50,7 +55,11 @@ impl Session {
     }
 
     /// Prepares a statement on a connection that does not have it, in the state in which the client prepared it.
-    async fn prepare_there(&self, held: &mut Held, definition: &Arc<Definition>) -> Result<(), ConnectionError> {
+    async fn prepare_there(
+        &self,
+        held: &mut Held,
+        definition: &Arc<Definition>,
+    ) -> Result<(), ConnectionError> {
         let now = Arc::clone(held.checkout.state());
         let multi = held.checkout.multi_statements();
         bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);

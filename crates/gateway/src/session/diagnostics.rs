@@ -1,11 +1,12 @@
 //! What a session may ask about its statement before: LAST_INSERT_ID(), ROW_COUNT(), FOUND_ROWS(), warnings.
 //!
 //! The server keeps these with the connection, and the next statement there may be another session's. So before a
-//! connection is given back, what the session could still ask for is read from it; when the session asks later, the
-//! connection that answers is told first, or Weir answers from what it keeps. What cannot be told to a connection
-//! (several warnings for GET DIAGNOSTICS) keeps the connection until the session's next statement.
+//! connection is given back, what the session could still ask for is read from it. When the session asks later, the same
+//! connection answers if it is idle and nobody used it since; else the connection that answers is told first, or Weir
+//! answers from what it keeps. What cannot be told to a connection gives an error, never another session's answer.
 
 use weir_backend::ConnectionError;
+use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{
     Reader,
@@ -17,11 +18,11 @@ use weir_wire::{
 
 use crate::{
     client::Request,
-    error::{Refused, SessionError, lost},
+    error::{Refused, SessionError},
     execute::Job,
 };
 
-use super::{Held, Session, pin::Pins};
+use super::{Held, Session};
 
 /// Warnings are kept up to this size for a session without a connection.
 const MOST_SAVED: usize = 64 << 10;
@@ -41,8 +42,12 @@ pub(crate) struct Diagnostics {
     condition: Option<Condition>,
     row_count: i64,
     found_rows: u64,
-    /// The session asked for counts or conditions before: it may do so again after any statement.
-    asks: bool,
+    /// SQL_CALC_FOUND_ROWS: only the connection knows the number.
+    found_rows_unread: bool,
+    /// Several conditions: no statement can make a connection have them again.
+    many: bool,
+    /// Counts the session's statements.
+    number: u32,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,8 @@ impl Diagnostics {
         self.warnings = None;
         self.condition = None;
         self.conditions_unread = failed || summary.warnings > 0;
+        self.found_rows_unread = statement.effects.contains(Effects::CALC_FOUND_ROWS);
+        self.many = false;
         let is_ok = !failed && !summary.has_rows;
         self.row_count = if is_ok { i64::try_from(summary.affected_rows).unwrap_or(i64::MAX) } else { -1 };
         if summary.has_rows {
@@ -81,13 +88,21 @@ impl Diagnostics {
 
     /// Must something be read before the connection may go?
     pub(super) fn has_unread(&self) -> bool {
-        self.insert_id_unread || self.conditions_unread
+        self.insert_id_unread || self.conditions_unread || self.found_rows_unread
     }
+}
 
-    /// May the session ask about any statement?
-    pub(super) fn asks(&self) -> bool {
-        self.asks
-    }
+/// A count that a statement asks for and that only Weir knows now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Count(i64);
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// As text.
+    Text,
+    /// As prepared statements' rows.
+    Binary,
 }
 
 impl Session {
@@ -99,62 +114,102 @@ impl Session {
             if let [row] = rows.as_slice() {
                 self.diagnostics.condition = condition_of(row);
             }
-            if rows.len() > 1 || reply.bytes.len() > MOST_SAVED {
-                // no statement can make a connection have several conditions again
-                self.begin_pins(Pins::DIAGNOSTICS);
-                self.diagnostics.conditions_unread = true;
-            } else {
+            self.diagnostics.many = rows.len() > 1;
+            if reply.bytes.len() <= MOST_SAVED {
                 self.diagnostics.warnings = Some(reply.bytes.into());
             }
         }
+        if std::mem::take(&mut self.diagnostics.found_rows_unread) {
+            let rows = held.checkout.query("SELECT FOUND_ROWS()").await?.rows()?;
+            self.diagnostics.found_rows = first_number(&rows).unwrap_or(0);
+        }
         if std::mem::take(&mut self.diagnostics.insert_id_unread) {
             let rows = held.checkout.query("SELECT LAST_INSERT_ID()").await?.rows()?;
-            let value = rows.first().and_then(|row| row.first()?.as_deref());
-            self.diagnostics.last_insert_id =
-                value.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()).unwrap_or(0);
+            self.diagnostics.last_insert_id = first_number(&rows).unwrap_or(0);
             held.has_insert_id = true;
         }
         Ok(())
     }
 
-    /// Before a statement is planned: a connection kept only for questions goes back if there are none.
-    pub(super) async fn no_questions(&mut self, statement: &Statement) -> Result<(), SessionError> {
-        let only_kept = self.pins == Pins::DIAGNOSTICS && !self.in_transaction;
-        if !only_kept || statement.effects.intersects(ASKS | Effects::READS_LAST_INSERT_ID) {
-            return Ok(());
+    /// A number for the statement that was just answered, different from those of all sessions.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
+        self.last_number()
+    }
+
+    fn last_number(&self) -> u64 {
+        (u64::from(self.handle.id) << 32) | u64::from(self.diagnostics.number)
+    }
+
+    /// The statement asks about the one before: if that one's connection is idle and untouched, it answers.
+    fn return_to_last(&mut self) {
+        if self.held.is_some() || self.diagnostics.number == 0 {
+            return;
         }
-        Box::pin(self.let_kept_go()).await
-    }
-
-    async fn let_kept_go(&mut self) -> Result<(), SessionError> {
-        self.pins = Pins::empty();
-        self.diagnostics.conditions_unread = false;
-        let Some(mut held) = self.held.take() else { return Ok(()) };
-        let saved = self.save_diagnostics(&mut held).await;
-        saved.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
-        self.let_go(held, false);
-        Ok(())
-    }
-
-    /// Somebody prepares a question, or executes one: from now on connections are kept for it.
-    pub(super) fn expect_questions(&mut self, statement: &Statement) {
-        if statement.effects.intersects(ASKS) {
-            self.diagnostics.asks = true;
+        let number = self.last_number();
+        let tenant = std::sync::Arc::clone(&self.tenant);
+        for pool in tenant.pools() {
+            if let Some(checkout) = pool.checkout_after(self.worker.id, number) {
+                let is_primary = std::sync::Arc::ptr_eq(pool, &tenant.primary);
+                let target = if is_primary { Target::Primary } else { Target::Replica };
+                self.held = Some(Held { checkout, target, ran: true, has_insert_id: false });
+                return;
+            }
         }
     }
 
-    /// A prepared statement that counts on a connection which is in other hands.
-    pub(super) fn refuse_lost_counts(&self, statement: &Statement) -> Result<(), SessionError> {
+    /// What a prepared statement asks for and no connection knows any more. `None` if it is to run as it is.
+    pub(super) fn lost_count(
+        &mut self,
+        statement: &Statement,
+        text: &[u8],
+    ) -> Result<Option<Count>, SessionError> {
+        if !statement.effects.intersects(ASKS) {
+            return Ok(None);
+        }
+        self.return_to_last();
+        if self.held.as_ref().is_some_and(|held| held.ran) {
+            return Ok(None);
+        }
+        self.count_asked(statement, text)
+    }
+
+    fn count_asked(&self, statement: &Statement, text: &[u8]) -> Result<Option<Count>, SessionError> {
         let counts = Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS;
-        let ran = self.held.as_ref().is_some_and(|held| held.ran);
-        if ran || !statement.effects.intersects(counts) {
-            return Ok(());
+        if !statement.effects.intersects(counts) {
+            if self.diagnostics.many && words(text) != b"show warnings" {
+                return Err(lost_answer("the conditions of the statement before"));
+            }
+            return Ok(None);
         }
-        Err(counts_lost())
+        match only_function(text) {
+            Some(b"row_count()") => Ok(Some(Count(self.diagnostics.row_count))),
+            Some(b"found_rows()") => {
+                Ok(Some(Count(i64::try_from(self.diagnostics.found_rows).unwrap_or(i64::MAX))))
+            }
+            _ => Err(lost_answer("ROW_COUNT() or FOUND_ROWS() inside a larger statement")),
+        }
+    }
+
+    /// Runs the statement for the shape of its answer, and puts the count in. `true` if it failed.
+    pub(super) async fn answer_count(
+        &mut self,
+        job: &Job<'_>,
+        count: Count,
+        row: Row,
+    ) -> Result<bool, SessionError> {
+        let (answer, _) = self.run_job(job, Target::Primary).await?;
+        let out = with_value(&answer.rest, self.client.flags.deprecate_eof, row, count.0);
+        self.client.write(out.as_deref().unwrap_or(&answer.rest)).await?;
+        Ok(answer.summary.error.is_some())
     }
 
     /// Tells a connection that is not the session's last one what the statement asks for.
-    pub(crate) async fn restore_diagnostics(&mut self, held: &mut Held, job: &Job<'_>) -> Result<(), ConnectionError> {
+    pub(crate) async fn restore_diagnostics(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+    ) -> Result<(), ConnectionError> {
         let effects = job.statement.effects;
         if effects.intersects(Effects::READS_DIAGNOSTICS) && !held.ran {
             match &self.diagnostics.condition {
@@ -181,53 +236,39 @@ impl Session {
         request: &Request,
         statement: &Statement,
     ) -> Result<Option<bool>, SessionError> {
-        self.diagnostics.asks = true;
+        self.return_to_last();
         if self.held.as_ref().is_some_and(|held| held.ran) {
             return Ok(None);
         }
-        let words = words(request.payload().get(1..).unwrap_or_default());
-        if words == b"show warnings" {
-            if let Some(saved) = &self.diagnostics.warnings {
-                let mut out = saved.to_vec();
-                let mut end = ResponseEnd::new(Expect::Results, self.client.flags, None, None);
-                if end.scan(&mut out).is_ok() {
-                    self.client.write(&out).await?;
-                    return Ok(Some(false));
-                }
+        let text = request.payload().get(1..).unwrap_or_default();
+        if words(text) == b"show warnings"
+            && let Some(saved) = &self.diagnostics.warnings
+        {
+            let mut out = saved.to_vec();
+            let mut end = ResponseEnd::new(Expect::Results, self.client.flags, None, None);
+            if end.scan(&mut out).is_ok() {
+                self.client.write(&out).await?;
+                return Ok(Some(false));
             }
-            return Ok(None);
         }
-        let counts = Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS;
-        if !statement.effects.intersects(counts) {
-            return Ok(None);
-        }
-        let value = match words.as_slice() {
-            b"select row_count()" => self.diagnostics.row_count.to_string(),
-            b"select found_rows()" => self.diagnostics.found_rows.to_string(),
-            _ => {
-                return Err(counts_lost());
-            }
-        };
-        let (row_count, found_rows) = (self.diagnostics.row_count, self.diagnostics.found_rows);
+        let Some(count) = self.count_asked(statement, text)? else { return Ok(None) };
         let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
-        let (answer, _) = self.run_job(&job, weir_plan::Target::Primary).await?;
-        let out = with_value(&answer.rest, self.client.flags.deprecate_eof, value.as_bytes());
-        if let b"select found_rows()" = words.as_slice() {
-            self.diagnostics.found_rows = 1;
-        } else {
-            self.diagnostics.found_rows = found_rows.max(1);
-        }
-        self.diagnostics.row_count = row_count.min(-1);
-        self.client.write(out.as_deref().unwrap_or(&answer.rest)).await?;
-        Ok(Some(answer.summary.error.is_some()))
+        self.answer_count(&job, count, Row::Text).await.map(Some)
     }
 }
 
-fn counts_lost() -> SessionError {
+fn first_number(rows: &[Vec<Option<Vec<u8>>>]) -> Option<u64> {
+    let value = rows.first()?.first()?.as_deref()?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn lost_answer(what: &str) -> SessionError {
     Refused::new(
         weir_wire::error_code::UNKNOWN,
-        "ROW_COUNT() or FOUND_ROWS() inside a larger statement: the server connection of the statement before is in \
-         other hands; ask for it alone, or again after the next statement",
+        format!(
+            "{what}: the server connection of the statement before is in other hands; ask in the same transaction, \
+             or with SELECT ROW_COUNT(), SELECT FOUND_ROWS() or SHOW WARNINGS alone"
+        ),
     )
     .into()
 }
@@ -260,17 +301,17 @@ impl Condition {
 impl Diagnostics {
     /// The SQLSTATE of an error is only in its packet.
     pub(super) fn remember_sqlstate(&mut self, code: Option<ErrorCode>) {
-        if let (Some(condition), Some(code)) = (&mut self.condition, code) {
-            if condition.number == code.number {
-                condition.sqlstate = code.sqlstate;
-            }
+        if let (Some(condition), Some(code)) = (&mut self.condition, code)
+            && condition.number == code.number
+        {
+            condition.sqlstate = code.sqlstate;
         }
     }
 }
 
 /// The text in lower case, with single spaces and without the semicolon at its end; short texts only.
 fn words(text: &[u8]) -> Vec<u8> {
-    if text.len() > 64 {
+    if text.len() > 128 {
         return Vec::new();
     }
     let text = text.trim_ascii().strip_suffix(b";").unwrap_or(text.trim_ascii());
@@ -284,26 +325,49 @@ fn words(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The function that is all a SELECT asks for, perhaps under another name.
+fn only_function(text: &[u8]) -> Option<&'static [u8]> {
+    let words = words(text);
+    let rest = words.strip_prefix(b"select ")?;
+    for function in [b"row_count()".as_slice(), b"found_rows()"] {
+        let Some(alias) = rest.strip_prefix(function) else { continue };
+        let alias = alias.strip_prefix(b" as").unwrap_or(alias).trim_ascii();
+        let alias = alias.strip_prefix(b"`").and_then(|a| a.strip_suffix(b"`")).unwrap_or(alias);
+        let is_name = alias.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        return is_name.then_some(function);
+    }
+    None
+}
+
 /// A result set of one row and one column, with another value.
-fn with_value(answer: &[u8], deprecate_eof: bool, value: &[u8]) -> Option<Vec<u8>> {
+fn with_value(answer: &[u8], deprecate_eof: bool, row: Row, value: i64) -> Option<Vec<u8>> {
     // column count, column, perhaps EOF
     let row_index = if deprecate_eof { 2 } else { 3 };
-    let mut out = Vec::with_capacity(answer.len() + value.len());
+    let mut out = Vec::with_capacity(answer.len() + 20);
     let mut rest = answer;
     let mut index = 0;
     while !rest.is_empty() {
         let header = Header::parse(rest)?;
         let packet = rest.get(..HEADER_LEN + header.len)?;
-        if index == row_index {
-            // it must be a row of one value
-            let mut row = Reader::new(packet.get(HEADER_LEN..)?);
-            row.lenenc_bytes("value").ok()?;
-            row.finish("end of row").ok()?;
+        let payload = packet.get(HEADER_LEN..)?;
+        if index != row_index {
+            out.extend_from_slice(packet);
+        } else if row == Row::Binary {
+            // header, NULL bitmap of one column, the number
+            let mut r = Reader::new(payload);
+            let head = r.bytes(2, "head of row").ok()?;
+            r.u64("value").ok()?;
+            r.finish("end of row").ok()?;
             packet_with(&mut out, header.sequence, |w| {
-                w.lenenc_bytes(value);
+                w.bytes(head).bytes(&value.to_le_bytes());
             });
         } else {
-            out.extend_from_slice(packet);
+            let mut r = Reader::new(payload);
+            r.lenenc_bytes("value").ok()?;
+            r.finish("end of row").ok()?;
+            packet_with(&mut out, header.sequence, |w| {
+                w.lenenc_bytes(value.to_string().as_bytes());
+            });
         }
         rest = rest.get(packet.len()..)?;
         index += 1;
@@ -320,7 +384,13 @@ mod tests {
     fn a_question_is_known_however_it_is_spaced() {
         assert_eq!(words(b"  SELECT\n ROW_COUNT() ; "), b"select row_count()");
         assert_eq!(words(b"show   Warnings"), b"show warnings");
-        assert_ne!(words(b"select row_count() + 1"), b"select row_count()");
+        assert_eq!(only_function(b"select FOUND_ROWS() as total"), Some(b"found_rows()".as_slice()));
+        assert_eq!(only_function(b"SELECT row_count()  `n`;"), Some(b"row_count()".as_slice()));
+        for larger in
+            [&b"select row_count() + 1"[..], b"select row_count(), 2", b"select found_rows() from t"]
+        {
+            assert_eq!(only_function(larger), None);
+        }
     }
 
     #[test]
@@ -346,7 +416,7 @@ mod tests {
                 set.end(&OkPacket::default());
                 out
             };
-            assert_eq!(with_value(&of(b"-1"), deprecate_eof, b"4711"), Some(of(b"4711")));
+            assert_eq!(with_value(&of(b"-1"), deprecate_eof, Row::Text, 4711), Some(of(b"4711")));
         }
     }
 

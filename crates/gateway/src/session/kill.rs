@@ -27,7 +27,11 @@ impl Session {
             let killed = running.pool.kill_query(running.thread_id).await;
             victim.kill_answered();
             if let Err(error) = killed {
-                return Err(Refused::new(error_code::UNKNOWN, format!("the statement could not be killed: {error}")).into());
+                return Err(Refused::new(
+                    error_code::UNKNOWN,
+                    format!("the statement could not be killed: {error}"),
+                )
+                .into());
             }
         }
         self.ok().await

@@ -13,7 +13,10 @@ use weir_catalog::{
     user::Plugin,
 };
 use weir_wire::{
-    accept::{self, Candidate, ExpectLogin, LoginStep, Lookup, NeedsCandidates, Next, Offer, TlsOffer, Transport, Verdict},
+    accept::{
+        self, Candidate, ExpectLogin, LoginStep, Lookup, NeedsCandidates, Next, Offer, TlsOffer, Transport,
+        Verdict,
+    },
     auth::{AuthPlugin, Nonce, Verifier, caching_sha2, rsa::RsaKeyPair},
     capability::{Capabilities, Status},
     command::com,
@@ -85,7 +88,8 @@ impl LoginKeys {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         for (i, entry) in entries.iter().enumerate().filter(|(_, e)| e.user.password.is_slow()) {
             let key = (Arc::from(entry.namespace.name.as_str()), entry.user.name.clone());
-            let fresh = || Learnt { verifier: entry.user.password.clone(), stage2: None, refuted: Vec::new() };
+            let fresh =
+                || Learnt { verifier: entry.user.password.clone(), stage2: None, refuted: Vec::new() };
             let known = learnt.entry(key).or_insert_with(fresh);
             if known.verifier != entry.user.password {
                 *known = fresh();
@@ -230,9 +234,10 @@ impl Entrance<'_> {
         let sequence = self.sequence;
         let client = self.client()?;
         let request = client.request(sequence).await.map_err(|e| match e {
-            ClientError::OutOfOrder { .. } => {
-                NoSession::Refused(Refused::new(error_code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order"))
-            }
+            ClientError::OutOfOrder { .. } => NoSession::Refused(Refused::new(
+                error_code::NET_PACKETS_OUT_OF_ORDER,
+                "Got packets out of order",
+            )),
             e => NoSession::Client(e),
         })?;
         if request.large {
@@ -247,10 +252,10 @@ impl Entrance<'_> {
     async fn refuse(&mut self, refused: &Refused) {
         let mut out = Vec::new();
         refused.write(&mut out, self.sequence);
-        if let Some(client) = &mut self.client {
-            if client.write(&out).await.is_err() {
-                tracing::debug!("a client did not wait to be told why it was refused");
-            }
+        if let Some(client) = &mut self.client
+            && client.write(&out).await.is_err()
+        {
+            tracing::debug!("a client did not wait to be told why it was refused");
         }
     }
 
@@ -317,7 +322,8 @@ impl Entrance<'_> {
         }
         let Some(mut client) = self.client.take() else { return Err(NoSession::Client(ClientError::Closed)) };
         client.flags = flags;
-        handle.logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
+        handle
+            .logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
         handle.enter(Phase::Idle, self.worker.now());
         let session = Session {
             gateway: Arc::clone(self.gateway),
@@ -399,7 +405,9 @@ impl Entrance<'_> {
                     Ok(verdict) => Next::Done(verdict),
                     Err(error) => {
                         tracing::error!(%error, "checking a password failed");
-                        return Err(Refused::new(error_code::UNKNOWN, "the password could not be checked").into());
+                        return Err(
+                            Refused::new(error_code::UNKNOWN, "the password could not be checked").into()
+                        );
                     }
                 },
                 Next::Done(verdict) => break verdict,
@@ -460,8 +468,13 @@ fn candidates(
         // a Unix socket has no address: who may open it decides
         nets.is_empty() || peer.is_none_or(|ip| nets.iter().any(|net| net.contains(&ip)))
     };
-    let entries =
-        group.entries.iter().filter(|e| listener.serves(&e.namespace.name)).filter(from_there).cloned().collect();
+    let entries = group
+        .entries
+        .iter()
+        .filter(|e| listener.serves(&e.namespace.name))
+        .filter(from_there)
+        .cloned()
+        .collect();
     let plugin = match group.plugin {
         Plugin::Native => AuthPlugin::Native,
         Plugin::CachingSha2 => AuthPlugin::CachingSha2,
@@ -638,15 +651,23 @@ impl Session {
                 }
                 Next::Slow(check) => match tokio::task::spawn_blocking(move || check.run()).await {
                     Ok(verdict) => Next::Done(verdict),
-                    Err(_) => return Err(fatal(Refused::new(error_code::UNKNOWN, "the password could not be checked"))),
+                    Err(_) => {
+                        return Err(fatal(Refused::new(
+                            error_code::UNKNOWN,
+                            "the password could not be checked",
+                        )));
+                    }
                 },
                 Next::Done(verdict) => break verdict,
             };
         };
         self.gateway.keys.learn(&entries, &verdict);
         let refused_at = |refused: Refused, sequence: u8| SessionError::FatalAt(refused, sequence);
-        let entry = choose(&entries, &verdict, &change.user, self.peer).map_err(|r| refused_at(r, sequence))?;
-        let Some(tenant) = tenants.by_name.get(&entry.namespace.name).cloned() else { return Err(SessionError::Quit) };
+        let entry =
+            choose(&entries, &verdict, &change.user, self.peer).map_err(|r| refused_at(r, sequence))?;
+        let Some(tenant) = tenants.by_name.get(&entry.namespace.name).cloned() else {
+            return Err(SessionError::Quit);
+        };
         let identity = identity(&change.user, self.peer);
         let database = change.database.filter(|d| !d.is_empty());
         let checked = check_database(&self.worker, &tenant, &identity, self.class, database.as_deref()).await;
@@ -655,7 +676,8 @@ impl Session {
         }
         self.tenant.shared.connections.fetch_sub(1, Ordering::AcqRel);
         tenant.shared.connections.fetch_add(1, Ordering::AcqRel);
-        self.handle.logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
+        self.handle
+            .logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
         self.tenant = tenant;
         self.version = version;
         self.user = entry.user;

@@ -29,23 +29,21 @@ bitflags! {
         const SESSION_VARIABLE = 1 << 9;
         /// SET TRANSACTION for the next transaction.
         const NEXT_TRANSACTION = 1 << 10;
-        /// SQL_CALC_FOUND_ROWS, and other answers about the statement before.
-        const DIAGNOSTICS = 1 << 11;
         /// XA.
-        const XA = 1 << 12;
+        const XA = 1 << 11;
         /// An open cursor of a prepared statement.
-        const CURSOR = 1 << 13;
+        const CURSOR = 1 << 12;
         /// Long data of a prepared statement is on the server already.
-        const LONG_DATA = 1 << 14;
+        const LONG_DATA = 1 << 13;
         /// SET profiling.
-        const PROFILING = 1 << 15;
+        const PROFILING = 1 << 14;
         /// The server says that something changed, and the text does not explain what.
-        const UNEXPLAINED_STATE = 1 << 16;
+        const UNEXPLAINED_STATE = 1 << 15;
     }
 }
 
 /// Names of the reasons, in the order of their bits.
-pub const REASONS: [&str; 17] = [
+pub const REASONS: [&str; 16] = [
     "user_variable",
     "temporary_table",
     "user_lock",
@@ -57,7 +55,6 @@ pub const REASONS: [&str; 17] = [
     "call",
     "session_variable",
     "next_transaction",
-    "diagnostics",
     "xa",
     "cursor",
     "long_data",
@@ -66,7 +63,7 @@ pub const REASONS: [&str; 17] = [
 ];
 
 /// Which effects of a text pin, and why.
-const BY_EFFECT: [(Effects, Pins); 15] = [
+const BY_EFFECT: [(Effects, Pins); 14] = [
     (Effects::USER_VARIABLE_WRITE, Pins::USER_VARIABLE),
     (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
     (Effects::USER_LOCK, Pins::USER_LOCK),
@@ -79,7 +76,6 @@ const BY_EFFECT: [(Effects, Pins); 15] = [
     (Effects::ROLE, Pins::ROLE),
     (Effects::CALL, Pins::CALL),
     (Effects::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
-    (Effects::CALC_FOUND_ROWS, Pins::DIAGNOSTICS),
     (Effects::XA, Pins::XA),
     (Effects::PROFILING, Pins::PROFILING),
 ];
@@ -121,7 +117,7 @@ impl Pins {
     /// Reasons that end with a statement of their own and leave nothing that a reset must take away.
     #[must_use]
     pub fn leave_nothing(self) -> bool {
-        Self::NEXT_TRANSACTION.union(Self::DIAGNOSTICS).union(Self::CURSOR).union(Self::TABLE_LOCK).contains(self)
+        Self::NEXT_TRANSACTION.union(Self::CURSOR).union(Self::TABLE_LOCK).contains(self)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     execute::{Job, Prepared, put_id},
 };
 
-use super::{Session, pin::Pins};
+use super::{Session, diagnostics::Row, pin::Pins};
 
 /// Statements that one session may have prepared at once: the servers' default `max_prepared_stmt_count`.
 const MOST_STATEMENTS: usize = 16_382;
@@ -120,15 +120,19 @@ impl Session {
             Plan::ForwardDatabases | Plan::Kill => Target::Primary,
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
-                return Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into());
+                return Err(
+                    Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into()
+                );
             }
         };
-        self.expect_questions(&statement);
         let mut preparing = Statement::new();
         preparing.kind = Kind::Prepare;
         preparing.access = statement.access;
-        let job = Job { packet: request.packet(), statement: &preparing, expect: Expect::Prepare, prepared: None };
-        let definition = self.gateway.define(Definition { text: text.into(), state: ByAddress(Arc::clone(&wanted.primary)) });
+        let job =
+            Job { packet: request.packet(), statement: &preparing, expect: Expect::Prepare, prepared: None };
+        let definition = self
+            .gateway
+            .define(Definition { text: text.into(), state: ByAddress(Arc::clone(&wanted.primary)) });
         let (mut answer, id) = self.run_preparing(&job, target, &definition).await?;
         if let (Some(_), Some(prepared)) = (id, answer.summary.prepared) {
             let own = self.statements.add(Entry {
@@ -150,10 +154,16 @@ impl Session {
     }
 
     /// COM_STMT_EXECUTE.
-    pub(super) async fn execute_prepared(&mut self, id: u32, request: &mut Request) -> Result<(), SessionError> {
+    pub(super) async fn execute_prepared(
+        &mut self,
+        id: u32,
+        request: &mut Request,
+    ) -> Result<(), SessionError> {
         let begin = Instant::now();
         let id = self.resolve(id);
-        let Some(entry) = self.statements.by_id.get_mut(&id) else { return Err(unknown(id, "mysqld_stmt_execute")) };
+        let Some(entry) = self.statements.by_id.get_mut(&id) else {
+            return Err(unknown(id, "mysqld_stmt_execute"));
+        };
         let long_data = std::mem::take(&mut entry.long_data);
         if std::mem::take(&mut entry.too_long) {
             return Err(Refused::new(
@@ -164,8 +174,7 @@ impl Session {
         }
         let (definition, statement) = (Arc::clone(&entry.definition), Arc::clone(&entry.statement));
         let with_types = entry.complete(request.packet());
-        self.no_questions(&statement).await?;
-        self.refuse_lost_counts(&statement)?;
+        let counts = self.lost_count(&statement, &definition.text)?;
         let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
         let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
             // a cursor keeps its connection: on a replica the session's next statements could not write
@@ -175,7 +184,9 @@ impl Session {
             Plan::Kill => return Box::pin(self.kill(&statement)).await,
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
-                return Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into());
+                return Err(
+                    Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into()
+                );
             }
         };
         let packet = with_types.as_deref().unwrap_or_else(|| request.packet());
@@ -184,7 +195,10 @@ impl Session {
         let result = if opens_cursor {
             Box::pin(self.execute_with_cursor(&job, target)).await
         } else {
-            self.execute(&job, target).await
+            match counts {
+                Some(count) => Box::pin(self.answer_count(&job, count, Row::Binary)).await,
+                None => self.execute(&job, target).await,
+            }
         };
         let failed = !matches!(result, Ok(false));
         self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
@@ -213,17 +227,20 @@ impl Session {
     /// A pin's cause ended outside of a statement.
     fn unpin(&mut self, pins: Pins) {
         self.pins.remove(pins);
-        if self.pins.is_empty() && !self.in_transaction {
-            if let Some(held) = self.held.take() {
-                self.let_go(held, false);
-            }
+        if self.pins.is_empty()
+            && !self.in_transaction
+            && let Some(held) = self.held.take()
+        {
+            self.let_go(held, false);
         }
     }
 
     /// COM_STMT_FETCH: only while the cursor's connection is held.
     pub(super) async fn fetch(&mut self, id: u32, request: &mut Request) -> Result<(), SessionError> {
         let id = self.resolve(id);
-        let Some(entry) = self.statements.by_id.get(&id) else { return Err(unknown(id, "mysqld_stmt_fetch")) };
+        let Some(entry) = self.statements.by_id.get(&id) else {
+            return Err(unknown(id, "mysqld_stmt_fetch"));
+        };
         let definition = Arc::clone(&entry.definition);
         let statement = Statement::new();
         if self.held.is_none() {
@@ -234,15 +251,21 @@ impl Session {
             .into());
         }
         let prepared = Prepared { definition: &definition, long_data: &[] };
-        let job =
-            Job { packet: request.packet(), statement: &statement, expect: Expect::Rows, prepared: Some(prepared) };
+        let job = Job {
+            packet: request.packet(),
+            statement: &statement,
+            expect: Expect::Rows,
+            prepared: Some(prepared),
+        };
         self.execute(&job, Target::Primary).await.map(|_| ())
     }
 
     /// COM_STMT_RESET: drops long data and closes the cursor.
     pub(super) async fn reset_statement(&mut self, id: u32) -> Result<(), SessionError> {
         let id = self.resolve(id);
-        let Some(entry) = self.statements.by_id.get_mut(&id) else { return Err(unknown(id, "mysqld_stmt_reset")) };
+        let Some(entry) = self.statements.by_id.get_mut(&id) else {
+            return Err(unknown(id, "mysqld_stmt_reset"));
+        };
         entry.long_data = Vec::new();
         entry.too_long = false;
         let definition = Arc::clone(&entry.definition);

@@ -18,7 +18,7 @@ use crate::{
     execute::{Answer, Job},
 };
 
-use super::{Held, Session, Wanted, pin::Pins};
+use super::{Held, KeptVariable, Session, Wanted, pin::Pins};
 
 /// Changes that a client may see reported, but that follow from others or say nothing about the session.
 const DERIVED: [&[u8]; 9] = [
@@ -54,7 +54,7 @@ const KEPT: [&[u8]; 12] = [
 struct Changes {
     variables: Vec<(VariableId, Vec<u8>)>,
     database: Option<Option<Vec<u8>>>,
-    kept: Vec<(Box<[u8]>, Box<[u8]>)>,
+    kept: Vec<KeptVariable>,
     connection_charset: bool,
     connection_collation: bool,
     /// A variable that does not travel.
@@ -66,11 +66,21 @@ struct Changes {
 
 impl Session {
     /// Takes over what the statement changed, then gives the connection back or keeps it.
-    pub(crate) async fn settle(&mut self, mut held: Held, job: &Job<'_>, answer: &Answer) -> Result<(), SessionError> {
+    pub(crate) async fn settle(
+        &mut self,
+        mut held: Held,
+        job: &Job<'_>,
+        answer: &Answer,
+    ) -> Result<(), SessionError> {
         let summary = &answer.summary;
         let statement = job.statement;
         if let Some(status) = summary.status {
-            self.status = status.difference(Status::SESSION_STATE_CHANGED | Status::MORE_RESULTS | Status::CURSOR_EXISTS | Status::LAST_ROW_SENT);
+            self.status = status.difference(
+                Status::SESSION_STATE_CHANGED
+                    | Status::MORE_RESULTS
+                    | Status::CURSOR_EXISTS
+                    | Status::LAST_ROW_SENT,
+            );
             self.in_transaction = status.contains(Status::IN_TRANS);
         } else if summary.error.is_some() && !self.status.contains(Status::AUTOCOMMIT) {
             // an error tells no status: without autocommit the statement may have opened a transaction
@@ -78,11 +88,9 @@ impl Session {
         }
         self.diagnostics.note(statement, summary);
         held.ran = true;
+        held.checkout.set_last_statement(self.next_number());
         held.has_insert_id |= summary.last_insert_id != 0;
         let mut pins = Pins::of(statement);
-        if self.diagnostics.asks() {
-            pins |= Pins::DIAGNOSTICS;
-        }
         if !answer.tracked.is_empty() {
             pins |= self.take_over(&mut held, job, &answer.tracked).await?;
         }
@@ -123,8 +131,6 @@ impl Session {
         let statement = job.statement;
         let before = self.pins;
         let failed = answer.summary.error.is_some();
-        // whatever was to be asked about the statement before could be asked now
-        self.pins.remove(Pins::DIAGNOSTICS);
         if statement.effects.contains(Effects::UNLOCK_TABLES) && !failed && statement.statements == 1 {
             self.pins.remove(Pins::TABLE_LOCK);
         }
@@ -146,7 +152,12 @@ impl Session {
     }
 
     /// Reads the session-state records of an answer. Returns what they pin.
-    async fn take_over(&mut self, held: &mut Held, job: &Job<'_>, tracked: &[u8]) -> Result<Pins, SessionError> {
+    async fn take_over(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+        tracked: &[u8],
+    ) -> Result<Pins, SessionError> {
         let flavour = held.checkout.server().version.flavour;
         let changes = read_changes(tracked, flavour);
         let statement = job.statement;
@@ -173,7 +184,7 @@ impl Session {
                     variables.push((state::COLLATION_CONNECTION, value.clone()));
                 }
             }
-            self.change_state(held, &variables, changes.database);
+            self.change_state(held, &variables, changes.database.as_ref());
         }
         if !changes.kept.is_empty() {
             self.keep(held, changes.kept);
@@ -190,14 +201,14 @@ impl Session {
         &mut self,
         held: &mut Held,
         variables: &[(VariableId, Vec<u8>)],
-        database: Option<Option<Vec<u8>>>,
+        database: Option<&Option<Vec<u8>>>,
     ) {
         let change = |state: &State| {
             let mut state = state.clone();
             for (id, value) in variables {
                 state.set(*id, value);
             }
-            if let Some(database) = &database {
+            if let Some(database) = database {
                 state.set_database(database.as_deref());
             }
             state
@@ -222,7 +233,7 @@ impl Session {
     }
 
     /// Variables that Weir keeps for the client: remembered here, taken from the connection when it is given back.
-    fn keep(&mut self, held: &mut Held, kept: Vec<(Box<[u8]>, Box<[u8]>)>) {
+    fn keep(&mut self, held: &mut Held, kept: Vec<KeptVariable>) {
         for (name, value) in kept {
             match self.virtuals.iter_mut().find(|(known, _)| *known == name) {
                 Some(entry) => entry.1 = value,
@@ -255,7 +266,8 @@ impl Session {
             b"session_track_transaction_info",
             b"session_track_gtids",
         ];
-        let kept = names.iter().zip(&row).map(|(name, value)| ((*name).into(), value.as_slice().into())).collect();
+        let kept =
+            names.iter().zip(&row).map(|(name, value)| ((*name).into(), value.as_slice().into())).collect();
         self.keep(held, kept);
         if self.wish.is_some() {
             self.wish = Some(Arc::new(wish_of(&row)));
@@ -273,8 +285,10 @@ impl Session {
         let mut state = (*baseline).clone();
         let session = &self.tenant.namespace.session;
         let by_client = facts.charset_of(self.collation);
-        let by_namespace = session.charset.as_ref().map(|c| facts.charset_named(c, session.collation.as_deref()));
-        let (charset, collation) = by_client.or(by_namespace.flatten()).unwrap_or_else(|| facts.default_charset());
+        let by_namespace =
+            session.charset.as_ref().map(|c| facts.charset_named(c, session.collation.as_deref()));
+        let (charset, collation) =
+            by_client.or(by_namespace.flatten()).unwrap_or_else(|| facts.default_charset());
         state.set(state::CHARACTER_SET_CLIENT, charset.as_bytes());
         state.set(state::CHARACTER_SET_RESULTS, charset.as_bytes());
         state.set(state::COLLATION_CONNECTION, collation.as_bytes());
@@ -289,9 +303,7 @@ impl Session {
         Ok(())
     }
 
-    async fn ask_for_baseline(
-        &self,
-    ) -> Result<(Arc<weir_backend::ServerFacts>, Arc<State>), SessionError> {
+    async fn ask_for_baseline(&self) -> Result<(Arc<weir_backend::ServerFacts>, Arc<State>), SessionError> {
         let mut first_error = None;
         for pool in self.tenant.pools() {
             let state = Arc::clone(pool.dialer().any_state());
@@ -362,9 +374,9 @@ fn wish_of(row: &[Vec<u8>]) -> weir_wire::response::TrackWish {
     let variables = match names.as_slice() {
         b"" => TrackedVariables::None,
         b"*" => TrackedVariables::All,
-        list => TrackedVariables::Only(
-            list.split(|b| *b == b',').map(|name| name.trim_ascii().into()).collect(),
-        ),
+        list => {
+            TrackedVariables::Only(list.split(|b| *b == b',').map(|name| name.trim_ascii().into()).collect())
+        }
     };
     let transaction = text(3);
     TrackWish {

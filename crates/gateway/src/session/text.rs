@@ -25,17 +25,23 @@ impl Session {
         if let Some(wanted) = &self.wanted {
             analyze(request.payload().get(1..).unwrap_or_default(), &wanted.dialect, &mut statement);
         }
-        self.no_questions(&statement).await?;
-        if statement.effects.intersects(Effects::READS_DIAGNOSTICS | Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS) {
-            if let Some(failed) = Box::pin(self.answer_question(request, &statement)).await? {
-                self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
-                return Ok(());
-            }
+        if statement
+            .effects
+            .intersects(Effects::READS_DIAGNOSTICS | Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS)
+            && let Some(failed) = Box::pin(self.answer_question(request, &statement)).await?
+        {
+            self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+            return Ok(());
         }
         let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let result = match plan {
             Plan::Forward(target) => {
-                let job = Job { packet: request.packet(), statement: &statement, expect: Expect::Results, prepared: None };
+                let job = Job {
+                    packet: request.packet(),
+                    statement: &statement,
+                    expect: Expect::Results,
+                    prepared: None,
+                };
                 self.execute(&job, target).await
             }
             Plan::Refuse(refusal) => {
@@ -68,7 +74,12 @@ impl Session {
         self.forward_simple(request, Kind::Other, expect).await
     }
 
-    async fn forward_simple(&mut self, request: &Request, kind: Kind, expect: Expect) -> Result<(), SessionError> {
+    async fn forward_simple(
+        &mut self,
+        request: &Request,
+        kind: Kind,
+        expect: Expect,
+    ) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none() {
             self.learn_state().await?;
