@@ -43,7 +43,12 @@ func config(change func(*mysql.Config)) *mysql.Config {
 		must(err)
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(pem)
-		must(mysql.RegisterTLSConfig("ours", &tls.Config{RootCAs: roots, ServerName: "localhost"}))
+		// the authority only: the certificate that MySQL makes for itself has no name that Go accepts
+		chain := func(state tls.ConnectionState) error {
+			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
+			return err
+		}
+		must(mysql.RegisterTLSConfig("ours", &tls.Config{InsecureSkipVerify: true, VerifyConnection: chain}))
 		c.TLSConfig = "ours"
 	}
 	if change != nil {
