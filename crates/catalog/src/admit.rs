@@ -26,8 +26,6 @@ pub struct Admitted {
     pub user_places: Vec<Place>,
     /// Where each of its slices is declared.
     pub slice_places: Vec<Place>,
-    /// Other files that it refers to: passwords, certificates.
-    pub refers_to: Vec<PathBuf>,
     /// What somebody should look at, though it keeps nothing from working.
     pub warnings: Vec<Problem>,
 }
@@ -39,7 +37,6 @@ impl From<Namespace> for Admitted {
             file: format!("{}.toml", namespace.name),
             user_places: Vec::new(),
             slice_places: Vec::new(),
-            refers_to: Vec::new(),
             warnings: Vec::new(),
             namespace,
         }
@@ -57,37 +54,38 @@ impl Namespace {
         let name = name_of(file, &mut report);
         let document = Document::parse(text, &mut report);
         let draft = document.read::<NamespaceDraft>(&mut report);
-        let mut refers_to = Vec::new();
         let mut admission = Admission {
             report: &mut report,
             surroundings,
             directory: file.parent().unwrap_or(Path::new("")),
-            refers_to: &mut refers_to,
         };
-        let found = draft.map(|draft| Places::of(&draft, admission.namespace(&draft)));
+        let found = draft.map(|draft| Found::of(&draft, admission.namespace(&draft)));
         let file = report.file().to_owned();
         let failed = report.has_errors();
-        let problems = report.into_problems();
+        let mut problems = report.into_problems();
+        for problem in problems.iter_mut().filter(|problem| problem.path == "name") {
+            problem.hint = Some("the file's name without .toml is the namespace's name".to_owned());
+        }
         match (name, found) {
-            (Some(name), Some(Places { namespace: Some(mut namespace), user_places, slice_places }))
+            (Some(name), Some(Found { namespace: Some(mut namespace), user_places, slice_places }))
                 if !failed =>
             {
                 namespace.name = name.into_string();
-                Ok(Admitted { namespace, file, user_places, slice_places, refers_to, warnings: problems })
+                Ok(Admitted { namespace, file, user_places, slice_places, warnings: problems })
             }
             _ => Err(problems),
         }
     }
 }
 
-/// A namespace, if one could be made, and where its parts stand.
-struct Places {
+/// A namespace, if one could be made, and what else is known of its file.
+struct Found {
     namespace: Option<Namespace>,
     user_places: Vec<Place>,
     slice_places: Vec<Place>,
 }
 
-impl Places {
+impl Found {
     fn of(draft: &NamespaceDraft, namespace: Option<Namespace>) -> Self {
         Self {
             namespace,
@@ -116,7 +114,6 @@ struct Admission<'a> {
     report: &'a mut Report,
     surroundings: &'a dyn Surroundings,
     directory: &'a Path,
-    refers_to: &'a mut Vec<PathBuf>,
 }
 
 impl Admission<'_> {
@@ -126,7 +123,7 @@ impl Admission<'_> {
         let slices = self.slices(&draft.slices.value);
         let allowed_databases = self.allowed_databases(draft);
         let pool = self.pool(draft);
-        let session = self.session(&draft.session.value);
+        let session = self.session(&draft.session);
         let limits = &draft.limits.value;
         Some(Namespace {
             name: String::new(),
@@ -230,10 +227,8 @@ impl Admission<'_> {
     }
 
     /// A path of the file, from the file's directory.
-    fn resolve(&mut self, path: &Path) -> PathBuf {
-        let path = self.directory.join(path);
-        self.refers_to.push(path.clone());
-        path
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
     }
 
     /// A file that must be readable; its path.

@@ -64,7 +64,7 @@ stored! {
     /// A login. User name and password together decide the namespace: one user name may exist in several
     /// namespaces, with another password in each, but the same plugin in all. A user name may also stand several
     /// times in one namespace, with different passwords, so that a password can be changed without haste.
-    pub struct UserDraft {
+    pub struct UserDraft like "{ name = \"app\", verifier = \"sha2:…\" }" {
         /// User name; upper and lower case differ.
         required name: UserName;
         /// The password itself. Either this or `verifier`.
@@ -111,7 +111,7 @@ stored! {
 
     /// The account on the servers. It must be allowed what all users of the namespace may do, and no more. Exactly
     /// one of `password`, `password_file` and `password_env`.
-    pub struct AccountDraft {
+    pub struct AccountDraft like "{ user = \"weir\", password_file = \"weir.password\" }" {
         /// User name.
         required user: UserName;
         /// The password itself.

@@ -68,16 +68,19 @@ impl Snapshot {
                 problems.push(Problem::error(&file, message));
                 continue;
             }
-            files.insert(namespace.name.clone(), file.clone());
-            let mut user_places = user_places.into_iter();
-            for user in &namespace.users {
-                let place = user_places.next().unwrap_or_default();
-                let entry = LoginEntry { namespace: Arc::clone(&namespace), user: Arc::new(user.clone()) };
-                let others = declared.entry(user.name.clone()).or_default();
-                let new = Declared { file: file.clone(), place, entry };
-                problems.extend(contradiction(&new, others));
-                others.push(new);
+            let new = declared_by(&namespace, &file, user_places);
+            let found: Vec<Problem> = new
+                .iter()
+                .filter_map(|new| contradiction(new, declared.get(&new.entry.user.name)?))
+                .collect();
+            if !found.is_empty() {
+                problems.extend(found);
+                continue;
             }
+            for new in new {
+                declared.entry(new.entry.user.name.clone()).or_default().push(new);
+            }
+            files.insert(namespace.name.clone(), file);
             snapshot.namespaces.insert(namespace.name.clone(), namespace);
         }
         if !problems.is_empty() {
@@ -87,6 +90,16 @@ impl Snapshot {
             declared.into_iter().filter_map(|(name, group)| Some((name, login_group(group)?))).collect();
         Ok(snapshot)
     }
+}
+
+/// The users of a namespace.
+fn declared_by(namespace: &Arc<Namespace>, file: &str, places: Vec<Place>) -> Vec<Declared> {
+    let places = places.into_iter().chain(std::iter::repeat(Place::default()));
+    let entries = namespace
+        .users
+        .iter()
+        .map(|user| LoginEntry { namespace: Arc::clone(namespace), user: Arc::new(user.clone()) });
+    entries.zip(places).map(|(entry, place)| Declared { file: file.to_owned(), place, entry }).collect()
 }
 
 fn login_group(declared: Vec<Declared>) -> Option<LoginGroup> {

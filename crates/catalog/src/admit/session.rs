@@ -10,7 +10,8 @@ const NOT_FOR_CLIENTS: [&str; 4] = ["ucs2", "utf16", "utf16le", "utf32"];
 const ANY_UNICODE: &str = "uca1400_";
 
 impl Admission<'_> {
-    pub(super) fn session(&mut self, session: &SessionDraft) -> SessionSettings {
+    pub(super) fn session(&mut self, draft: &At<SessionDraft>) -> SessionSettings {
+        let session = &draft.value;
         if let Some(charset) = &session.charset
             && NOT_FOR_CLIENTS.contains(&charset.value.as_str())
         {
@@ -20,6 +21,7 @@ impl Admission<'_> {
         }
         match (&session.charset, &session.collation) {
             (Some(charset), Some(collation)) => self.belong_together(charset, collation),
+            (None, Some(_)) if self.is_blamed(&draft.place, &["charset"]) => {}
             (None, Some(collation)) => {
                 let likely = collation.value.as_str().split('_').next().unwrap_or_default();
                 self.report

@@ -51,7 +51,7 @@ impl Admission<'_> {
             slice.replicas.value.iter().map(|draft| instance(&draft.value)).collect();
         self.replicas_take_reads(slice);
         let account = slice.account.as_ref().and_then(|account| self.account(account));
-        let tls = self.backend_tls(&slice.tls.value);
+        let tls = self.backend_tls(&slice.tls);
         self.tls_fits_addresses(slice);
         Some(Slice {
             name: slice.name.as_ref()?.value.as_str().to_owned(),
@@ -140,7 +140,8 @@ impl Admission<'_> {
         Some(found.secret)
     }
 
-    fn backend_tls(&mut self, tls: &BackendTlsDraft) -> Option<BackendTls> {
+    fn backend_tls(&mut self, draft: &At<BackendTlsDraft>) -> Option<BackendTls> {
+        let tls = &draft.value;
         let mode = tls.mode.value;
         let verifies = matches!(mode, BackendTlsMode::VerifyCa | BackendTlsMode::VerifyIdentity);
         let ca = tls.ca.as_ref().map(|ca| self.readable(ca));
@@ -149,6 +150,7 @@ impl Admission<'_> {
                 .report
                 .missing(&tls.mode.place, format!("mode \"{mode}\" needs `ca`"))
                 .hint("the PEM file of the authorities that signed the servers' certificates"),
+            Some(_) if self.is_blamed(&draft.place, &["mode", "ca"]) => {}
             Some(ca) if !verifies => self
                 .report
                 .warning(

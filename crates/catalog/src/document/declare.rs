@@ -19,6 +19,8 @@
 /// }
 /// ```
 ///
+/// Where the shortest table that is allowed says too little, `pub struct AccountDraft like "{ … }" {` gives an example.
+///
 /// | Row | Field | Not in the file |
 /// |---|---|---|
 /// | `required key: T;` | `Option<At<T>>` | a problem |
@@ -31,7 +33,7 @@
 macro_rules! stored {
     ($(
         $(#[doc = $about:literal])+
-        pub struct $name:ident {
+        pub struct $name:ident $(like $example:literal)? {
             $(
                 $(#[doc = $doc:literal])+
                 $how:ident $key:ident : $type:ty $(= $default:expr)? $(, within ($low:expr, $high:expr))? ;
@@ -48,6 +50,7 @@ macro_rules! stored {
             fn table_shape() -> $crate::document::TableShape {
                 $crate::document::TableShape {
                     about: &[$($about),+],
+                    example: [$($example)?].first().copied(),
                     rows: vec![$( $crate::document::Row {
                         key: stringify!($key),
                         doc: &[$($doc),+],

@@ -40,19 +40,20 @@ impl<T: Scalar> Stored for T {
             Ok(value) => return Some(value),
             Err(wrong) => wrong,
         };
-        match wrong {
+        let (message, hint) = match wrong {
             Wrong::Type => {
-                let found = found(node.value, T::SECRET);
-                report
-                    .error(&node.place, format!("expected {}, found {found}", T::KIND))
-                    .hint(format!("for example {}", T::EXAMPLE));
+                let message = format!("expected {}, found {}", T::KIND, found(node.value, T::SECRET));
+                (message, Some(format!("for example {}", T::EXAMPLE)))
             }
-            Wrong::Value { message, hint } => {
-                let blame = report.error(&node.place, message);
-                if let Some(hint) = hint {
-                    blame.hint(hint);
-                }
+            Wrong::OutOfBounds { allowed } => {
+                let allowed = node.bounds.as_ref().unwrap_or(&allowed);
+                (out_of_bounds(node.value), Some(format!("allowed is {allowed}")))
             }
+            Wrong::Value { message, hint } => (message, hint),
+        };
+        let blame = report.error(&node.place, message);
+        if let Some(hint) = hint {
+            blame.hint(hint);
         }
         None
     }
@@ -62,16 +63,24 @@ impl<T: Scalar> Stored for T {
 fn found(value: &DeValue<'_>, secret: bool) -> String {
     match value {
         DeValue::String(_) if secret => "a string".to_owned(),
+        DeValue::Integer(_) | DeValue::Float(_) if secret => "a number".to_owned(),
+        DeValue::Boolean(_) if secret => "true or false".to_owned(),
+        DeValue::Datetime(_) if secret => "a time".to_owned(),
         DeValue::String(text) => format!("the string \"{text}\""),
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) if secret => {
-            "something else".to_owned()
-        }
         DeValue::Integer(number) => format!("the number {number}"),
         DeValue::Float(number) => format!("the number {number}"),
         DeValue::Boolean(yes) => format!("{yes}"),
         DeValue::Datetime(time) => format!("the time {time}"),
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+fn out_of_bounds(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Integer(number) => format!("{number} is out of bounds"),
+        DeValue::String(text) => format!("\"{text}\" is out of bounds"),
+        _ => "the value is out of bounds".to_owned(),
     }
 }
 
@@ -110,11 +119,13 @@ fn bare(text: &str) -> &str {
 pub struct Node<'a> {
     value: &'a DeValue<'a>,
     place: Place,
+    /// What is allowed, in words, if the row says so.
+    bounds: Option<String>,
 }
 
 impl<'a> Node<'a> {
     pub(super) fn root(value: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { value: value.get_ref(), place: Place::default() }
+        Self { value: value.get_ref(), place: Place::default(), bounds: None }
     }
 
     /// Takes the node as a table and complains of keys that it does not know; `None` if it is no table.
@@ -132,7 +143,12 @@ impl<'a> Node<'a> {
             }
             let position = Some(report.position(key.span().start));
             let place = Place { path: self.place.path_of(name), position };
-            report.error(&place, format!("unknown key `{name}`")).hint(shape.hint_for(name));
+            let like = shape.key_like(name);
+            let hint = like.map_or_else(|| shape.hint_for(name), |like| format!("did you mean `{like}`?"));
+            report.error(&place, format!("unknown key `{name}`")).hint(hint);
+            if let Some(like) = like {
+                report.mistyped(self.place.path_of(like));
+            }
         }
         Some(Rows { table: Some(table), place: self.place.clone() })
     }
@@ -178,14 +194,13 @@ impl<'a> Rows<'a> {
         within: Option<Within<T>>,
         report: &mut Report,
     ) -> Option<At<T>> {
-        let node = self.node(key, report)?;
+        let mut node = self.node(key, report)?;
+        node.bounds = within.as_ref().map(|bounds| bounds.shown.clone());
         let value = T::read(&node, report)?;
         if let Some(bounds) = within
             && !(bounds.contains)(&bounds.low, &bounds.high, &value)
         {
-            report
-                .error(&node.place, format!("{} is out of bounds", found(node.value, false)))
-                .hint(format!("allowed is {}", bounds.shown));
+            report.error(&node.place, out_of_bounds(node.value)).hint(format!("allowed is {}", bounds.shown));
             return None;
         }
         Some(At { value, place: node.place })
@@ -228,7 +243,7 @@ impl<'a> Rows<'a> {
         for (index, item) in items.iter().enumerate() {
             let position = Some(report.position(item.span().start));
             let place = Place { path: format!("{}[{index}]", node.place.path), position };
-            let item = Node { value: item.get_ref(), place };
+            let item = Node { value: item.get_ref(), place, bounds: None };
             value.extend(T::read(&item, report).map(|value| At { value, place: item.place }));
         }
         At { value, place: node.place }
@@ -254,7 +269,8 @@ impl<'a> Rows<'a> {
     fn node(&self, key: &str, report: &Report) -> Option<Node<'a>> {
         let value = self.table?.get(key)?;
         let position = Some(report.position(value.span().start));
-        Some(Node { value: value.get_ref(), place: Place { path: self.place.path_of(key), position } })
+        let place = Place { path: self.place.path_of(key), position };
+        Some(Node { value: value.get_ref(), place, bounds: None })
     }
 
     /// Where a key would stand that is not there: in its table.

@@ -25,6 +25,8 @@ pub enum Shape {
 pub struct TableShape {
     /// What it is for; lines of its doc comment.
     pub about: &'static [&'static str],
+    /// An example, inline, if the shortest table that is allowed says too little.
+    pub example: Option<&'static str>,
     /// Its keys.
     pub rows: Vec<Row>,
 }
@@ -69,6 +71,15 @@ impl Need {
     }
 }
 
+impl Row {
+    fn example(&self) -> String {
+        match &self.need {
+            Need::Default(text) => text.clone(),
+            _ => self.shape.example(),
+        }
+    }
+}
+
 impl Shape {
     /// An example, as TOML.
     #[must_use]
@@ -81,9 +92,12 @@ impl Shape {
 }
 
 impl TableShape {
-    /// The shortest table that is allowed, inline.
+    /// An example, inline: the declared one, or what is needed, or the first key.
     #[must_use]
     pub fn example(&self) -> String {
+        if let Some(example) = self.example {
+            return example.to_owned();
+        }
         let needed: Vec<String> = self
             .rows
             .iter()
@@ -93,26 +107,30 @@ impl TableShape {
                 _ => None,
             })
             .collect();
-        if needed.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", needed.join(", ")) }
+        let any = self.rows.first().map(|row| format!("{} = {}", row.key, row.example())).into_iter();
+        let shown = if needed.is_empty() { any.collect() } else { needed };
+        format!("{{ {} }}", shown.join(", "))
+    }
+
+    /// The key that somebody seems to have meant.
+    pub(super) fn key_like(&self, unknown: &str) -> Option<&'static str> {
+        closest(unknown, self.rows.iter().map(|row| row.key))
     }
 
     /// Where somebody should look who wrote a key that this table does not have.
     pub(super) fn hint_for(&self, unknown: &str) -> String {
-        if let Some(like) = closest(unknown, self.rows.iter().map(|row| row.key)) {
-            return format!("did you mean `{like}`?");
-        }
-        for row in &self.rows {
-            let Shape::Table(inner) = &row.shape else { continue };
-            if inner.rows.iter().any(|inner| inner.key == unknown) {
-                return if row.need.is_list() {
-                    format!("`{unknown}` belongs in [[{}]]", row.key)
-                } else {
-                    format!("`{unknown}` belongs in [{}]", row.key)
-                };
+        let mut belongs = self.rows.iter().filter(|row| match &row.shape {
+            Shape::Table(inner) => inner.rows.iter().any(|inner| inner.key == unknown),
+            Shape::Scalar { .. } => false,
+        });
+        match (belongs.next(), belongs.next()) {
+            (Some(row), None) if row.need.is_list() => format!("`{unknown}` belongs in [[{}]]", row.key),
+            (Some(row), None) => format!("`{unknown}` belongs in [{}]", row.key),
+            _ => {
+                let known: Vec<String> = self.rows.iter().map(|row| format!("`{}`", row.key)).collect();
+                format!("known here: {}", known.join(", "))
             }
         }
-        let known: Vec<String> = self.rows.iter().map(|row| format!("`{}`", row.key)).collect();
-        format!("known here: {}", known.join(", "))
     }
 }
 

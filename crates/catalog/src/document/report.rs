@@ -12,6 +12,7 @@ pub struct Report {
     line_starts: Vec<usize>,
     forgive_missing: bool,
     broken_lines: BTreeSet<u32>,
+    mistyped: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
@@ -39,6 +40,7 @@ impl Report {
             line_starts,
             forgive_missing: false,
             broken_lines: BTreeSet::new(),
+            mistyped: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
@@ -71,13 +73,25 @@ impl Report {
 
     /// Reports that something is not there.
     pub fn missing(&mut self, place: &Place, message: impl Into<String>) -> Blame<'_> {
-        if self.forgive_missing { Blame(None) } else { self.error(place, message) }
+        if self.forgive_missing || self.mistyped.contains(&place.path) {
+            return Blame(None);
+        }
+        self.error(place, message)
     }
 
+    /// Somebody wrote an unknown key and seems to have meant this one: it is not missing on top of that.
+    pub(super) fn mistyped(&mut self, path: String) {
+        self.mistyped.insert(path);
+    }
+
+    /// Reports a mistake of syntax. A bracket that is not closed lets the parser stumble over every line that follows;
+    /// saying so once is enough.
     pub(super) fn syntax(&mut self, position: Option<Position>, message: &str) {
-        let place = Place { path: String::new(), position };
         // the parser's words span lines where it says what it expected
-        self.add(Severity::Error, &place, format!("not TOML: {}", message.trim().replace('\n', "; ")));
+        let message = format!("not TOML: {}", message.trim().replace('\n', "; "));
+        if self.problems.last().is_none_or(|last| last.message != message) {
+            self.add(Severity::Error, &Place { path: String::new(), position }, message);
+        }
         self.broken_lines.extend(position.map(|p| p.line));
     }
 
@@ -99,7 +113,7 @@ impl Report {
     /// Was something reported about exactly this path? Then what follows from it need not be.
     #[must_use]
     pub fn blames(&self, path: &str) -> bool {
-        self.problems.iter().any(|problem| problem.path == path)
+        self.mistyped.contains(path) || self.problems.iter().any(|problem| problem.path == path)
     }
 
     /// Was an error reported?
@@ -111,7 +125,7 @@ impl Report {
     /// All of them, in the order of the text.
     #[must_use]
     pub fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by(|a, b| (a.position, &a.path).cmp(&(b.position, &b.path)));
+        self.problems.sort_by_key(|problem| problem.position);
         self.problems
     }
 }

@@ -39,6 +39,11 @@ pub trait Scalar: Sized {
 pub enum Wrong {
     /// It has another type; what is expected is said with [`Scalar::KIND`] and [`Scalar::EXAMPLE`].
     Type,
+    /// It is a number that the type cannot hold; the row's own bounds are narrower and are named instead, if it has any.
+    OutOfBounds {
+        /// What the type can hold: `0 to 65535`.
+        allowed: String,
+    },
     /// The type is right, the value is not.
     Value {
         /// What is wrong with it.
@@ -59,8 +64,8 @@ impl Wrong {
     #[must_use]
     pub fn hint(self, text: impl Into<String>) -> Self {
         match self {
-            Self::Type => Self::Type,
             Self::Value { message, .. } => Self::Value { message, hint: Some(text.into()) },
+            other => other,
         }
     }
 }
@@ -160,7 +165,7 @@ macro_rules! whole_numbers {
                 let number = value.as_integer().ok_or(Wrong::Type)?;
                 let parsed = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix());
                 parsed.ok().and_then(|n| Self::try_from(n).ok()).ok_or_else(|| {
-                    Wrong::value(format!("{number} is out of bounds")).hint(format!("allowed is {} to {}", Self::MIN, Self::MAX))
+                    Wrong::OutOfBounds { allowed: format!("{} to {}", Self::MIN, Self::MAX) }
                 })
             }
 
