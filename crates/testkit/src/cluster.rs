@@ -343,7 +343,9 @@ impl Cluster {
     }
 
     fn end(&self) -> Result<()> {
-        stop_all(&self.instances(), &mut self.children())?;
+        // A test in another process may have restarted a server since.
+        let recorded = State::load(&self.folder).map_or_else(|| self.instances(), |state| state.instances);
+        stop_all(&recorded, &mut self.children())?;
         remove_folder(&self.folder)
     }
 

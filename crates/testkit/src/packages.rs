@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::apt::{self, Apt, Package};
+use crate::apt::{self, Apt, Package, StaleLists};
 use crate::home::{home, lock, make_folder, remove_folder, write_whole};
 use crate::progress::say;
 use crate::recipe::{Recipe, Set, unneeded};
@@ -91,6 +91,42 @@ fn install(recipe: &Recipe, root: &Path) -> Result<Prefix> {
     let started = Instant::now();
     make_folder(&home())?;
     check_space(&home())?;
+    let unfinished = root.with_extension("unfinished");
+    let gathered = gather(recipe, &unfinished).or_else(|error| {
+        if !error.is::<StaleLists>() {
+            return Err(error);
+        }
+        say("the mirror has moved on: fetching its package lists again");
+        gather(recipe, &unfinished)
+    })?;
+    let Gathered { apt, versions, files } = gathered;
+    say(format!("unpacking {} packages into .weir/packages/{}", files.len(), recipe.name));
+    for file in &files {
+        apt::unpack(file, &unfinished)?;
+    }
+    remove_folder(&unfinished.join("debs"))?;
+    keep_links_inside(&unfinished, &unfinished)?;
+    let programs = wrap(recipe, &unfinished, apt.native)?;
+    finish(recipe.finish, &unfinished)?;
+    let stamp = Stamp { layout: LAYOUT, versions, programs };
+    let text = serde_json::to_string_pretty(&stamp).context("cannot write down what was fetched")?;
+    write_whole(&unfinished.join("stamp.json"), text.as_bytes())?;
+    remove_folder(root)?;
+    fs::rename(&unfinished, root).with_context(|| format!("cannot move into {}", root.display()))?;
+    say(format!("{} is ready after {:.1} s", recipe.name, started.elapsed().as_secs_f32()));
+    Ok(Prefix { root: root.to_owned(), stamp })
+}
+
+/// Packages on disk, ready to be unpacked.
+struct Gathered {
+    apt: Apt,
+    versions: BTreeMap<String, String>,
+    files: Vec<PathBuf>,
+}
+
+/// Resolves and downloads what a set is made of.
+fn gather(recipe: &Recipe, unfinished: &Path) -> Result<Gathered> {
+    remove_folder(unfinished)?;
     let apt = Apt::open(recipe.archive)?;
     let mut wanted = Vec::new();
     for name in recipe.packages {
@@ -108,24 +144,8 @@ fn install(recipe: &Recipe, root: &Path) -> Result<Prefix> {
     let asked: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     say(format!("fetching {} ({} packages)", asked.join(", "), needed.len()));
 
-    let unfinished = root.with_extension("unfinished");
-    remove_folder(&unfinished)?;
     let files = apt.download(&needed, &unfinished.join("debs"))?;
-    say(format!("unpacking {} packages into .weir/packages/{}", files.len(), recipe.name));
-    for file in &files {
-        apt::unpack(file, &unfinished)?;
-    }
-    remove_folder(&unfinished.join("debs"))?;
-    keep_links_inside(&unfinished, &unfinished)?;
-    let programs = wrap(recipe, &unfinished, apt.native)?;
-    finish(recipe.finish, &unfinished)?;
-    let stamp = Stamp { layout: LAYOUT, versions, programs };
-    let text = serde_json::to_string_pretty(&stamp).context("cannot write down what was fetched")?;
-    write_whole(&unfinished.join("stamp.json"), text.as_bytes())?;
-    remove_folder(root)?;
-    fs::rename(&unfinished, root).with_context(|| format!("cannot move into {}", root.display()))?;
-    say(format!("{} is ready after {:.1} s", recipe.name, started.elapsed().as_secs_f32()));
-    Ok(Prefix { root: root.to_owned(), stamp })
+    Ok(Gathered { apt, versions, files })
 }
 
 fn check_space(folder: &Path) -> Result<()> {

@@ -37,6 +37,18 @@ pub(crate) enum Archive {
     Unstable,
 }
 
+/// The mirror does not have what its lists name: it may have moved on since they were fetched.
+#[derive(Debug)]
+pub(crate) struct StaleLists;
+
+impl std::fmt::Display for StaleLists {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the mirror does not have what its package lists name")
+    }
+}
+
+impl std::error::Error for StaleLists {}
+
 /// A private apt over one archive.
 #[derive(Debug)]
 pub(crate) struct Apt {
@@ -164,7 +176,10 @@ impl Apt {
         say(format!("package lists ({}) from the machine's own mirror", self.folder_name()));
         let output = self.run("apt-get", &["-q", "update", "--error-on=any"], &self.folder)?;
         if !output.status.success() {
-            bail!("apt-get update failed:\n{}", complaints(&output));
+            bail!(
+                "the machine's own package mirror cannot be used (does `apt-get update` work?):\n{}",
+                complaints(&output)
+            );
         }
         write_whole(&self.folder.join("updated"), b"")
     }
@@ -245,9 +260,8 @@ impl Apt {
             ["-q", "download"].into_iter().chain(wanted.iter().map(String::as_str)).collect();
         let output = self.run("apt-get", &arguments, into)?;
         if !output.status.success() {
-            // The mirror may have moved on since the lists were fetched.
             self.forget_lists()?;
-            bail!("download failed, run the same command again with fresh lists:\n{}", complaints(&output));
+            return Err(anyhow::Error::new(StaleLists).context(complaints(&output)));
         }
         let listed = fs::read_dir(into).with_context(|| format!("cannot list {}", into.display()))?;
         let mut files = Vec::new();
