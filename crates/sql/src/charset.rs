@@ -71,7 +71,8 @@ impl ClientCharset {
 fn step_gb18030(bytes: &[u8]) -> Step {
     let lead = |b: u8| matches!(b, 0x81..=0xfe);
     match *bytes {
-        [first, ..] if !lead(first) => Step::Stray,
+        // 0x80 and 0xFF are letters by themselves.
+        [first, ..] if !lead(first) => Step::Character(1),
         [_, 0x40..=0x7e | 0x80..=0xfe, ..] => Step::Character(2),
         [_, 0x30..=0x39, third, fourth, ..] if lead(third) && fourth.is_ascii_digit() => Step::Character(4),
         [_] | [_, 0x30..=0x39] => Step::More,
@@ -99,6 +100,7 @@ mod tests {
             (ClientCharset::Gb18030, &[0x81, 0x30, 0x81], Step::More),
             (ClientCharset::Gb18030, &[0x81, 0x30, 0x27, 0x30], Step::Stray),
             (ClientCharset::Gb18030, &[0x81, 0x5c], Step::Character(2)),
+            (ClientCharset::Gb18030, &[0x80, 0x5c], Step::Character(1)),
             (ClientCharset::AsciiSafe, &[0xbf, 0x5c], Step::Character(1)),
         ];
         for (charset, bytes, expected) in rows {

@@ -30,6 +30,8 @@ pub(super) struct Body {
     pub(super) show: Show,
     pub(super) object: Object,
     pub(super) temporary: bool,
+    /// Outside of parentheses one pair has been closed.
+    pub(super) had_list: bool,
     pub(super) kill_is_complex: bool,
     /// `FOR` of a DECLARE was seen.
     declares_for: bool,

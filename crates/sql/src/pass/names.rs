@@ -110,16 +110,14 @@ impl Pass {
                 return false;
             }
             Expect::Database => {
-                if matches!(
-                    keyword,
-                    Keyword::If
-                        | Keyword::Not
-                        | Keyword::Exists
-                        | Keyword::Character
-                        | Keyword::Default
-                        | Keyword::Collate
-                ) {
-                    return false;
+                match keyword {
+                    Keyword::If | Keyword::Not | Keyword::Exists => return false,
+                    // `ALTER DATABASE CHARACTER SET x` means the default database.
+                    Keyword::Character | Keyword::Default | Keyword::Collate => {
+                        self.expect = Expect::Nothing;
+                        return false;
+                    }
+                    _ => {}
                 }
                 self.record(raw, doubled);
             }

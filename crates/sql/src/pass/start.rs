@@ -68,6 +68,7 @@ impl Pass {
             K::Create | K::Alter | K::Drop => {
                 self.body.object = Object::Unknown;
                 self.body.temporary = false;
+                self.body.had_list = false;
                 let verb = match keyword {
                     K::Create => Verb::Create,
                     K::Alter => Verb::Alter,

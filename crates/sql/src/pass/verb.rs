@@ -301,6 +301,10 @@ impl Pass {
         if self.verb == Verb::Grant || self.verb == Verb::Other {
             return Mode::Names;
         }
+        // The first one after the object's name, which may be any word.
+        if self.is_outermost() && self.verb == Verb::Create && !self.body.had_list {
+            return Mode::Names;
+        }
         match self.prev {
             Prev::Word(K::Add | K::Column | K::Union | K::NextVal | K::LastVal | K::SetVal, _) => Mode::Names,
             Prev::Equals => Mode::Names,
@@ -320,6 +324,7 @@ impl Pass {
     }
 
     pub(super) fn verb_close(&mut self) {
+        self.body.had_list = true;
         if self.body.object == Object::Routine && self.verb == Verb::Create {
             self.body.object = Object::RoutineBody;
         }

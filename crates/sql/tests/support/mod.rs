@@ -220,3 +220,10 @@ pub(crate) fn mutate(sql: &mut Vec<u8>, random: &mut Random) {
         }
     }
 }
+
+/// The rows of a data file: columns split by tabs; `#` starts a comment line.
+pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split('\t').collect())
+}
