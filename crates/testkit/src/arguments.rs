@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cluster::{Instance, Options, Role};
+use crate::instance::{Instance, Options, Role};
 use crate::server::Flavour;
 use crate::tls::certificates;
 

@@ -9,6 +9,7 @@ mod apt;
 mod arguments;
 mod cluster;
 mod home;
+mod instance;
 mod packages;
 mod process;
 mod progress;
@@ -27,8 +28,9 @@ mod wrapper;
 
 pub use accounts::{ADMIN, Account, REPLICATION, SERVICE};
 pub use arguments::Tls;
-pub use cluster::{Cluster, Instance, Options, Role};
+pub use cluster::Cluster;
 pub use home::{home, workspace};
+pub use instance::{Instance, Options, Role};
 pub use packages::{Prefix, fetch};
 pub use process::ProcessId;
 pub use progress::say;

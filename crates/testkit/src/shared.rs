@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::accounts::{ADMIN, REPLICATION, SERVICE};
-use crate::cluster::{Cluster, Options};
+use crate::cluster::Cluster;
 use crate::home::{lock, write_whole};
+use crate::instance::Options;
 use crate::progress::say;
 use crate::server::Flavour;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Instance;
 use crate::home::{home, remove_folder, write_whole};
+use crate::instance::Instance;
 use crate::process::ProcessId;
 use crate::progress::say;
 use crate::server::{Flavour, Programs};
@@ -80,7 +80,7 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Role;
+    use crate::instance::Role;
     use std::process::{Child, Command};
 
     fn state(owner: Option<ProcessId>, process: ProcessId) -> State {
