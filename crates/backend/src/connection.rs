@@ -1,6 +1,6 @@
 //! One connection to a server, and what is known to be set on it.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{collections::VecDeque, io, sync::Arc, time::Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_wire::{
@@ -19,6 +19,7 @@ use crate::{
     dial::ServerFacts,
     pool::{Class, Lease},
     prepared::PreparedOnServer,
+    shard::Waiter,
     state::{self, State, write_transition},
     stream::{Detached, Stream},
 };
@@ -116,6 +117,12 @@ pub struct Connection {
     dirty: bool,
     /// It was interrupted in the middle of an exchange: close it.
     broken: bool,
+    /// Sessions whose statements were written behind the holder's, in order.
+    riders: VecDeque<Waiter>,
+    /// Bytes of their answers that were read already.
+    leftover: Vec<u8>,
+    /// The holder's statement was sent before it got the connection: only its answer is to be read.
+    answer_due: bool,
     /// Statements prepared on it.
     pub prepared: PreparedOnServer,
     /// Keeps its place in the pool's budget.
@@ -146,6 +153,9 @@ impl Connection {
             idle_since: now,
             dirty: false,
             broken: false,
+            riders: VecDeque::new(),
+            leftover: Vec::new(),
+            answer_due: false,
             prepared: PreparedOnServer::default(),
             lease: None,
         }
@@ -249,6 +259,49 @@ impl Connection {
     #[must_use]
     pub fn matches(&self, state: &Arc<State>, multi_statements: bool) -> bool {
         Arc::ptr_eq(&self.state, state) && self.multi_statements == multi_statements
+    }
+
+    /// Takes along short reads of other sessions: their packets are appended to `out`, to be sent in one write with
+    /// the holder's statement. Their answers follow the holder's.
+    pub(crate) fn board(&mut self, riders: Vec<Waiter>, out: &mut Vec<u8>) {
+        for rider in &riders {
+            out.extend_from_slice(rider.rider.as_ref().map_or(&[], |r| &r.packet));
+        }
+        self.riders.extend(riders);
+    }
+
+    /// Do other sessions' answers follow?
+    #[must_use]
+    pub fn has_riders(&self) -> bool {
+        !self.riders.is_empty()
+    }
+
+    /// The next session whose answer follows.
+    pub(crate) fn next_rider(&mut self) -> Option<Waiter> {
+        self.riders.pop_front()
+    }
+
+    /// Was the holder's statement sent already?
+    #[must_use]
+    pub fn answer_due(&self) -> bool {
+        self.answer_due
+    }
+
+    /// The connection goes to the session whose answer is next.
+    pub(crate) fn set_answer_due(&mut self) {
+        self.answer_due = true;
+        self.broken = true;
+    }
+
+    /// Bytes of the holder's answer that were read with those before.
+    pub fn take_leftover(&mut self) -> Vec<u8> {
+        self.answer_due = false;
+        std::mem::take(&mut self.leftover)
+    }
+
+    /// Bytes that were read beyond the holder's answer.
+    pub fn put_leftover(&mut self, bytes: Vec<u8>) {
+        self.leftover = bytes;
     }
 
     /// Makes `want` its state: at most one round trip, none if it is so already. Returns whether one was made.

@@ -21,7 +21,7 @@ pub use connection::{Connection, ConnectionError, Reply};
 pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};
 pub use health::{Health, HealthView};
 pub use metrics::PoolMetrics;
-pub use pool::{Class, Pool, PoolOptions, Want};
+pub use pool::{Class, Pool, PoolOptions, Ride, Want};
 pub use prepared::{ByAddress, Definition};
 pub use probe::probe_forever;
 pub use stream::{Detached, Socket, Stream};

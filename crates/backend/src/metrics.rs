@@ -47,6 +47,8 @@ counters! {
     retired,
     /// Connections moved from one worker to another.
     moved,
+    /// Statements sent behind another session's, in the same write.
+    riders,
     /// Connections lent now.
     in_use,
     /// Connections idle now.

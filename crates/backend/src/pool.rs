@@ -22,7 +22,8 @@ use crate::{
     dial::Dialer,
     health::Health,
     metrics::{PoolMetrics, count, uncount},
-    shard::{Delivery, HandOver, Shard, Waiter, micros_between},
+    prepared::Definition,
+    shard::{Delivery, HandOver, Rider, Shard, Waiter, micros_between},
     state::State,
 };
 
@@ -35,6 +36,8 @@ const NOTICEABLY_LONGER_MICROS: u64 = 1000;
 /// A session whose capabilities need another login waits this long for a connection of its own kind before one of
 /// another kind is closed for it.
 const CLASS_PATIENCE: Duration = Duration::from_millis(50);
+/// Short reads of other sessions that one write takes along.
+const MOST_RIDERS: usize = 3;
 /// A connection idle for longer is checked with a system call before it is lent.
 const TRUST_IDLE: Duration = Duration::from_millis(500);
 
@@ -60,6 +63,17 @@ pub struct Want<'a> {
     pub multi_statements: bool,
     /// The statement cannot be sent a second time: ask the kernel whether the connection is alive.
     pub thorough: bool,
+    /// The statement is a short read: while it waits, it may be sent behind another session's.
+    pub ride: Option<Ride<'a>>,
+}
+
+/// A short read as it would be sent: see [`Want::ride`].
+#[derive(Clone, Copy, Debug)]
+pub struct Ride<'a> {
+    /// The packet, whole.
+    pub packet: &'a [u8],
+    /// The prepared statement that it executes.
+    pub definition: Option<&'a Arc<Definition>>,
 }
 
 /// How a pool is made.
@@ -217,6 +231,19 @@ impl Pool {
         Some(Checkout::new(connection, Arc::clone(self), worker))
     }
 
+    /// Takes along short reads that wait on the same worker: see [`Want::ride`]. Their packets are appended to `out`.
+    pub fn take_riders(&self, worker: usize, connection: &mut Connection, out: &mut Vec<u8>) {
+        let riders = self.shard(worker).take_riders(connection, MOST_RIDERS, self.epoch);
+        self.shard(worker).counters.riders.fetch_add(riders.len() as u64, Ordering::Relaxed);
+        connection.board(riders, out);
+    }
+
+    /// Is somebody waiting on this worker?
+    #[must_use]
+    pub fn is_waited_for(&self, worker: usize) -> bool {
+        self.shard(worker).waiting() > 0
+    }
+
     /// Closes idle connections and lets no new ones be made: the instance left the configuration.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -251,12 +278,25 @@ impl Pool {
     /// A checkout ended.
     pub(crate) fn give_back(self: &Arc<Self>, mut connection: Box<Connection>, worker: usize) {
         let now = Instant::now();
-        if connection.is_broken() || self.closed.load(Ordering::SeqCst) || self.is_too_old(&connection, now) {
+        if connection.is_broken() {
             drop(connection);
             self.replace(worker);
             return;
         }
         self.health.answered(now);
+        if let Some(rider) = connection.next_rider() {
+            connection.set_answer_due();
+            // a rider that is gone cannot take its answer: the connection ends, and those behind it are sent again
+            if rider.deliver.send(Ok(connection)).is_err() {
+                self.replace(worker);
+            }
+            return;
+        }
+        if self.closed.load(Ordering::SeqCst) || self.is_too_old(&connection, now) {
+            drop(connection);
+            self.replace(worker);
+            return;
+        }
         if !connection.is_dirty() {
             connection.idle_since = now;
             self.place(connection, worker, now);
@@ -346,7 +386,13 @@ impl Pool {
             return Err(CheckoutError::QueueFull { instance: self.instance().to_owned(), waiting });
         }
         let (deliver, mut delivery) = oneshot::channel();
-        shard.enqueue(Waiter { class: want.class, since, deliver }, self.epoch);
+        let rider = want.ride.map(|ride| Rider {
+            state: Arc::clone(want.state),
+            multi_statements: want.multi_statements,
+            packet: ride.packet.to_vec(),
+            definition: ride.definition.cloned(),
+        });
+        shard.enqueue(Waiter { class: want.class, since, rider, deliver }, self.epoch);
         // a connection given back between the look and the queue would lie idle while we wait
         self.serve_queue(worker, want);
         self.grow(worker, want, since)?;
@@ -355,7 +401,17 @@ impl Pool {
             let left = settings.checkout_timeout.saturating_sub(since.elapsed());
             match tokio::time::timeout(pause.min(left), &mut delivery).await {
                 Ok(Ok(delivered)) => return self.receive(delivered, worker),
-                Ok(Err(_)) => return Err(CheckoutError::Closed { instance: self.instance().to_owned() }),
+                Ok(Err(_)) if self.closed.load(Ordering::SeqCst) => {
+                    return Err(CheckoutError::Closed { instance: self.instance().to_owned() });
+                }
+                Ok(Err(_)) => {
+                    // the connection that had taken the statement along ended: it waits again, for one of its own
+                    let (deliver, again) = oneshot::channel();
+                    delivery = again;
+                    shard.enqueue(Waiter { class: want.class, since, rider: None, deliver }, self.epoch);
+                    self.serve_queue(worker, want);
+                    self.grow(worker, want, since)?;
+                }
                 Err(_) if since.elapsed() >= settings.checkout_timeout => break,
                 Err(_) => self.grow(worker, want, since)?,
             }

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -19,12 +19,25 @@ use crate::{
     connection::Connection,
     metrics::Counters,
     pool::{Class, Want},
+    prepared::Definition,
+    state::State,
 };
 
 /// No session waits.
 const NOBODY: u64 = u64::MAX;
 /// How far down the idle list a better match is looked for.
 const LOOK_BACK: usize = 8;
+
+/// A short read that may travel behind another session's statement, in the same write.
+#[derive(Debug)]
+pub(crate) struct Rider {
+    pub(crate) state: Arc<State>,
+    pub(crate) multi_statements: bool,
+    /// The packet, whole.
+    pub(crate) packet: Vec<u8>,
+    /// The prepared statement that it executes; its id goes into the packet.
+    pub(crate) definition: Option<Arc<Definition>>,
+}
 
 pub(crate) type Delivery = Result<Box<Connection>, CheckoutError>;
 
@@ -33,7 +46,23 @@ pub(crate) type Delivery = Result<Box<Connection>, CheckoutError>;
 pub(crate) struct Waiter {
     pub(crate) class: Class,
     pub(crate) since: Instant,
+    pub(crate) rider: Option<Rider>,
     pub(crate) deliver: oneshot::Sender<Delivery>,
+}
+
+impl Rider {
+    /// Can it run on this connection as it is? Puts the server's statement id into the packet.
+    fn fits(&mut self, connection: &mut Connection) -> bool {
+        if !connection.matches(&self.state, self.multi_statements) {
+            return false;
+        }
+        let Some(definition) = &self.definition else { return true };
+        let (Some(id), Some(place)) = (connection.prepared.id(definition), self.packet.get_mut(5..9)) else {
+            return false;
+        };
+        place.copy_from_slice(&id.to_le_bytes());
+        true
+    }
 }
 
 /// See the module's text. Aligned so that workers do not share cache lines.
@@ -180,6 +209,29 @@ impl Shard {
         }
         self.publish(&lists, epoch);
         outcome
+    }
+
+    /// Sessions whose statements can be written right behind another one on `connection`: the same state, nothing to
+    /// prepare. At most `most`, first come first.
+    pub(crate) fn take_riders(&self, connection: &mut Connection, most: usize, epoch: Instant) -> Vec<Waiter> {
+        let mut riders = Vec::new();
+        if self.waiting() == 0 {
+            return riders;
+        }
+        let mut lists = self.lock();
+        let mut i = 0;
+        while i < lists.waiters.len().min(LOOK_BACK + riders.len()) && riders.len() < most {
+            let fits = lists.waiters.get_mut(i).is_some_and(|waiter| {
+                let class = waiter.class == connection.class() && !waiter.deliver.is_closed();
+                class && waiter.rider.as_mut().is_some_and(|rider| rider.fits(connection))
+            });
+            match fits.then(|| lists.waiters.remove(i)).flatten() {
+                Some(waiter) => riders.push(waiter),
+                None => i += 1,
+            }
+        }
+        self.publish(&lists, epoch);
+        riders
     }
 
     /// Class of the session that has waited longest.

@@ -7,12 +7,15 @@ mod ready;
 
 pub(crate) use exchange::put_id;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use weir_backend::{ConnectionError, Definition, Want};
+use weir_backend::{ConnectionError, Definition, Ride, Want};
 use weir_plan::Target;
 use weir_sql::{Access, Statement};
-use weir_wire::response_end::{Expect, Summary};
+use weir_wire::{
+    capability::Status,
+    response_end::{Expect, Summary},
+};
 
 use crate::{
     error::{Refused, SessionError, lost},
@@ -23,6 +26,9 @@ use crate::{
 
 /// A statement is sent again this many times at most, after its connection turned out to be dead.
 const MOST_RETRIES: u32 = 3;
+
+/// A longer packet is not sent behind another session's, bytes.
+const LONGEST_RIDE: usize = 4 << 10;
 
 /// One command for a server.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +72,11 @@ pub(crate) struct Answer {
     pub(crate) streamed: bool,
     pub(crate) summary: Summary,
     pub(crate) tracked: Vec<u8>,
+}
+
+/// Does the statement read, leave nothing behind and ask for nothing that is the session's?
+fn is_plain_read(statement: &Statement) -> bool {
+    statement.access == Access::Read && statement.effects.is_empty() && statement.statements == 1
 }
 
 /// Errors with which a replica says that a statement writes: read_only, read-only transaction, read-only mode.
@@ -114,7 +125,13 @@ impl Session {
                 pool: Arc::clone(held.checkout.pool()),
                 thread_id: held.checkout.thread_id(),
             }));
-            let attempt = match self.make_ready(&mut held, job, fresh).await {
+            let sent = Instant::now();
+            let ready = match held.checkout.answer_due() {
+                // another session's write took the statement along
+                true => Ok(()),
+                false => self.make_ready(&mut held, job, fresh).await,
+            };
+            let attempt = match ready {
                 Ok(()) => self.exchange(&mut held, job, fresh).await?,
                 Err(ConnectionError::Server { code, text }) => {
                     return self.not_ready(held, fresh, Refused::new(code, text));
@@ -123,6 +140,10 @@ impl Session {
             };
             let error = match attempt {
                 Attempt::Answered(answer) => {
+                    if is_plain_read(job.statement) {
+                        let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        self.worker.took(job.statement.digest, micros);
+                    }
                     let number = answer.summary.error.map_or(0, |e| e.number);
                     let refused = held.target == Target::Replica && is_write_refused(number);
                     if refused && fresh && !answer.streamed {
@@ -172,6 +193,10 @@ impl Session {
             state,
             multi_statements: self.multi_statements,
             thorough: job.statement.access == Access::Write,
+            ride: self.may_ride(job).then(|| Ride {
+                packet: job.packet,
+                definition: job.prepared.map(|p| p.definition),
+            }),
         };
         let checkout = match pool.checkout(self.worker.id, &want).await {
             Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
@@ -184,6 +209,19 @@ impl Session {
         let counters = self.tenant.counters(self.worker.id);
         bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
         Ok(Held { checkout, target, ran: false, has_insert_id: false })
+    }
+
+    /// May the statement be sent behind another session's, or take such statements along? Short reads that are known
+    /// to be quick: who shares a connection waits for those before.
+    fn may_ride(&self, job: &Job<'_>) -> bool {
+        is_plain_read(job.statement)
+            && job.expect == Expect::Results
+            && job.packet.len() <= LONGEST_RIDE
+            && job.prepared.is_none_or(|p| p.long_data.is_empty())
+            && !self.in_transaction
+            && self.pins.is_empty()
+            && self.status.contains(Status::AUTOCOMMIT)
+            && self.worker.is_quick(job.statement.digest)
     }
 
     /// The server refused the state that the session wants; the statement was never sent.

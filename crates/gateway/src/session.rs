@@ -62,9 +62,9 @@ pub struct Session {
     pub(crate) wanted: Option<Wanted>,
     /// The backend connection, while a transaction or a pin needs it.
     pub(crate) held: Option<Held>,
-    in_transaction: bool,
-    pins: Pins,
-    status: Status,
+    pub(crate) in_transaction: bool,
+    pub(crate) pins: Pins,
+    pub(crate) status: Status,
     statements: Statements,
     /// What its own trackers are set to; `None` if it did not negotiate them.
     pub(crate) wish: Option<Arc<TrackWish>>,

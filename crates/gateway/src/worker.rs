@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -17,6 +17,11 @@ const KEEP_UP_TO: usize = 64 << 10;
 /// Buffers kept for reuse.
 const KEEP: usize = 256;
 
+/// Fingerprints whose speed is remembered.
+const SPEEDS: usize = 4096;
+/// A statement that takes its server longer is not quick, microseconds.
+const QUICK_MICROS: u64 = 2_000;
+
 /// How long a tick of the coarse clock is.
 pub const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -29,6 +34,7 @@ pub struct Worker {
     #[allow(clippy::vec_box, reason = "sessions hold them boxed: their tasks stay small")]
     statements: Mutex<Vec<Box<Statement>>>,
     tick: AtomicU32,
+    speeds: Box<[AtomicU64]>,
     epoch: Instant,
     /// Sessions that live here.
     pub sessions: AtomicUsize,
@@ -41,6 +47,7 @@ impl Worker {
         Self {
             id,
             epoch,
+            speeds: (0..SPEEDS).map(|_| AtomicU64::new(0)).collect(),
             buffers: Mutex::default(),
             statements: Mutex::default(),
             tick: AtomicU32::new(0),
@@ -81,6 +88,28 @@ impl Worker {
         if statements.len() < KEEP {
             statements.push(statement);
         }
+    }
+
+    /// Is this fingerprint known to be answered quickly?
+    #[must_use]
+    pub fn is_quick(&self, digest: u64) -> bool {
+        let seen = self.speed(digest).load(Ordering::Relaxed);
+        seen >> 32 == digest >> 32 && seen & 0xFFFF_FFFF <= QUICK_MICROS
+    }
+
+    /// A statement of this fingerprint took so long on its server, microseconds. Kept as a moving average.
+    pub fn took(&self, digest: u64, micros: u64) {
+        let slot = self.speed(digest);
+        let seen = slot.load(Ordering::Relaxed);
+        let same = seen >> 32 == digest >> 32;
+        let average = if same { ((seen & 0xFFFF_FFFF) * 7 + micros) / 8 } else { micros };
+        slot.store((digest & 0xFFFF_FFFF_0000_0000) | average.min(0xFFFF_FFFF), Ordering::Relaxed);
+    }
+
+    fn speed(&self, digest: u64) -> &AtomicU64 {
+        let slot = usize::try_from(digest % SPEEDS as u64).unwrap_or(0);
+        #[allow(clippy::indexing_slicing, reason = "the remainder is below the length")]
+        &self.speeds[slot]
     }
 
     /// Ticks since the epoch; see [`TICK`].

@@ -32,7 +32,9 @@ impl Session {
         job: &Job<'_>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
-        if let Err(error) = self.send(held, job).await {
+        if !held.checkout.answer_due()
+            && let Err(error) = self.send(held, job, fresh).await
+        {
             // an incomplete packet is never executed
             return Ok(Attempt::NotSent(error));
         }
@@ -47,7 +49,10 @@ impl Session {
         sequence: u8,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
-        let mut buffer = self.worker.buffer();
+        let mut buffer = held.checkout.take_leftover();
+        if buffer.capacity() == 0 {
+            buffer = self.worker.buffer();
+        }
         let wish = self.wish.clone();
         let mut end = ResponseEnd::new(
             expect,
@@ -56,15 +61,16 @@ impl Session {
             self.tenant.namespace.limits.result_rows,
         );
         let mut streamed = false;
+        let mut read_already = !buffer.is_empty();
         loop {
-            match held.checkout.stream().read_buf(&mut buffer).await {
-                Ok(0) => {
-                    return self
-                        .broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh)
-                        .await;
+            if !std::mem::take(&mut read_already) {
+                match held.checkout.stream().read_buf(&mut buffer).await {
+                    Ok(0) => {
+                        return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await;
+                    }
+                    Ok(_) => {}
+                    Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,
                 }
-                Ok(_) => {}
-                Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,
             }
             if !streamed
                 && end.position() == 0
@@ -100,15 +106,25 @@ impl Session {
                 buffer.reserve(more);
             }
         }
+        if buffer.len() > end.position() {
+            // answers of those whose statements were sent behind this one
+            let beyond = buffer.split_off(end.position());
+            if !held.checkout.has_riders() {
+                return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await;
+            }
+            held.checkout.put_leftover(beyond);
+        }
         held.checkout.exchange_ended();
         let tracked = if end.tracked().is_empty() { Vec::new() } else { end.tracked().to_vec() };
         Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked }))
     }
 
     /// Closes of statements, long data, and the packet, with the server's own statement id in it.
-    async fn send(&mut self, held: &mut Held, job: &Job<'_>) -> Result<(), ConnectionError> {
+    async fn send(&mut self, held: &mut Held, job: &Job<'_>, fresh: bool) -> Result<(), ConnectionError> {
         held.checkout.exchange_begins();
-        if held.checkout.prepared.has_closes() || job.prepared.is_some() {
+        let pool = held.checkout.pool();
+        let leads = fresh && pool.is_waited_for(self.worker.id) && self.may_ride(job);
+        if held.checkout.prepared.has_closes() || job.prepared.is_some() || leads {
             let mut out = self.worker.buffer();
             held.checkout.prepared.write_closes(&mut out);
             if let Some(prepared) = job.prepared {
@@ -121,6 +137,10 @@ impl Session {
                 put_id(out.get_mut(from..).unwrap_or_default(), id);
             } else {
                 out.extend_from_slice(job.packet);
+            }
+            if leads {
+                let pool = Arc::clone(held.checkout.pool());
+                pool.take_riders(self.worker.id, &mut held.checkout, &mut out);
             }
             held.checkout.stream().write_all(&out).await?;
             self.worker.recycle(out);
@@ -200,7 +220,8 @@ impl Session {
         if let Err(error) = killed {
             tracing::warn!(namespace = &*self.tenant.name, %error, "a statement over the row limit could not be killed");
         }
-        if outcome.is_ok() {
+        // the KILL may have hit a statement behind this one: then the connection ends, and that one is sent again
+        if outcome.is_ok() && !held.checkout.has_riders() {
             held.checkout.exchange_ended();
         }
         let mut summary = *end.summary();

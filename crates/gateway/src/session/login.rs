@@ -575,7 +575,7 @@ async fn check_database(
         .into());
     }
     let nothing = Arc::clone(tenant.primary.dialer().any_state());
-    let want = Want { class, state: &nothing, multi_statements: false, thorough: true };
+    let want = Want { class, state: &nothing, multi_statements: false, thorough: true, ride: None };
     // any connection will do: what follows gives it a default database in any case
     let mut with_database = (*nothing).clone();
     with_database.set_database(Some(database));

@@ -307,7 +307,7 @@ impl Session {
         let mut first_error = None;
         for pool in self.tenant.pools() {
             let state = Arc::clone(pool.dialer().any_state());
-            let want = Want { class: self.class, state: &state, multi_statements: false, thorough: true };
+            let want = Want { class: self.class, state: &state, multi_statements: false, thorough: true, ride: None };
             match pool.checkout(self.worker.id, &want).await {
                 Ok(checkout) => {
                     let known = (Arc::clone(checkout.server()), Arc::clone(checkout.baseline()));
