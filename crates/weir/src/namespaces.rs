@@ -34,7 +34,7 @@ pub(crate) struct InForce {
 impl Namespaces {
     /// Those of a directory. Nothing is read yet.
     pub(crate) fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { keeper: Keeper::new(Files { directory: Directory::new(directory) }) }
+        Self { keeper: Keeper::new(Files::new(directory)) }
     }
 
     /// Reads all namespaces for the first time.
@@ -85,8 +85,15 @@ fn told(reloaded: Reloaded) -> InForce {
 /// A directory of files. More than the store alone, it looks into certificates and keys, so that one which cannot be
 /// used is told with the line that names it.
 #[derive(Debug)]
-struct Files {
+pub(crate) struct Files {
     directory: Directory,
+}
+
+impl Files {
+    /// Those of a directory. Nothing is read yet.
+    pub(crate) fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: Directory::new(directory) }
+    }
 }
 
 impl Source for Files {

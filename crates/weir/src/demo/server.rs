@@ -102,7 +102,10 @@ impl Server {
         };
         let answer = self.client.value(&sql).await?;
         let address = &self.address;
-        ensure!(answer == reached, "the replica {address} has not got the primary's writes in {CATCH_UP_SECONDS} s");
+        ensure!(
+            answer == reached,
+            "the replica {address} has not got the primary's writes in {CATCH_UP_SECONDS} s: is replication running?"
+        );
         Ok(())
     }
 

@@ -120,7 +120,7 @@ fn a_scrape_shows_what_the_workers_counted_as_sums() {
         (format!("weir_statement_errors_total{{{select}}}"), 1.0),
         (format!("weir_statement_duration_seconds_sum{{{select}}}"), 300.00006),
         (format!("weir_statement_duration_seconds_count{{{select}}}"), 2.0),
-        (format!("weir_statement_duration_seconds_bucket{{{select},le=\"5e-5\"}}"), 0.0),
+        (format!("weir_statement_duration_seconds_bucket{{{select},le=\"0.00005\"}}"), 0.0),
         (format!("weir_statement_duration_seconds_bucket{{{select},le=\"0.0001\"}}"), 1.0),
         (format!("weir_statement_duration_seconds_bucket{{{select},le=\"100.0\"}}"), 1.0),
         (format!("weir_statement_duration_seconds_bucket{{{select},le=\"+Inf\"}}"), 2.0),
