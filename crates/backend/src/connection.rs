@@ -470,7 +470,6 @@ impl Connection {
             self.read_reply(Expect::One).await?;
             self.prepared = PreparedOnServer::default();
             self.last_statement = 0;
-            self.multi_statements = false;
         }
         self.read_reply(Expect::Results).await?;
         let reply = self.read_reply(Expect::Results).await?;

@@ -60,6 +60,8 @@ pub struct ServerFacts {
     pub version: ServerVersion,
     /// Collations by id: character set and collation name.
     collations: HashMap<u16, (String, String)>,
+    /// Default collations by character set.
+    default_collations: HashMap<String, String>,
     /// Character set and collation of a client that asks for none that the server knows.
     default_charset: (String, String),
     /// The server's `max_allowed_packet`, bytes.
@@ -82,12 +84,7 @@ impl ServerFacts {
     pub fn charset_named(&self, charset: &str, collation: Option<&str>) -> Option<(String, String)> {
         let collation = match collation {
             Some(collation) => collation.to_owned(),
-            None => self
-                .collations
-                .iter()
-                .filter(|(_, (c, _))| c == charset)
-                .min_by_key(|(id, _)| **id)
-                .map(|(_, (_, collation))| collation.clone())?,
+            None => self.default_collations.get(charset)?.clone(),
         };
         Some((charset.to_owned(), collation))
     }
@@ -232,6 +229,7 @@ impl Dialer {
         ServerFacts {
             version,
             collations: HashMap::new(),
+            default_collations: HashMap::new(),
             default_charset: ("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned()),
             max_allowed_packet: usize::MAX,
             states: Arc::clone(&self.options.states),
@@ -247,7 +245,10 @@ impl Dialer {
     ) -> Result<Arc<ServerFacts>, DialError> {
         let mut facts = self.bare_facts(version);
         let collations = connection
-            .query("SELECT ID,CHARACTER_SET_NAME,COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL")
+            .query(
+                "SELECT ID,CHARACTER_SET_NAME,COLLATION_NAME,IS_DEFAULT FROM information_schema.COLLATIONS \
+                 WHERE ID IS NOT NULL",
+            )
             .await?;
         for row in collations.rows()? {
             let mut values =
@@ -255,6 +256,9 @@ impl Dialer {
             if let (Some(id), Some(charset), Some(collation)) = (values.next(), values.next(), values.next())
                 && let Ok(id) = id.parse()
             {
+                if values.next().is_some_and(|is_default| is_default.eq_ignore_ascii_case("yes")) {
+                    facts.default_collations.insert(charset.clone(), collation.clone());
+                }
                 facts.collations.insert(id, (charset, collation));
             }
         }

@@ -85,12 +85,11 @@ impl Dialer {
     fn connect_options(&self, class: Class, is_local: bool) -> ConnectOptions {
         let mut capabilities = Capabilities::LONG_FLAG
             | Capabilities::TRANSACTIONS
-            | Capabilities::MULTI_RESULTS
-            | Capabilities::PS_MULTI_RESULTS
             | Capabilities::SESSION_TRACK
             | Capabilities::DEPRECATE_EOF
             | Capabilities::CONNECT_ATTRS
             | Capabilities::PLUGIN_AUTH_LENENC;
+        capabilities.set(Capabilities::MULTI_RESULTS | Capabilities::PS_MULTI_RESULTS, !class.single_results);
         capabilities.set(Capabilities::FOUND_ROWS, class.found_rows);
         capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
         capabilities.set(Capabilities::INTERACTIVE, class.interactive);

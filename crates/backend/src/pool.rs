@@ -50,6 +50,8 @@ pub struct Class {
     pub ignore_space: bool,
     /// CLIENT_INTERACTIVE.
     pub interactive: bool,
+    /// No CLIENT_MULTI_RESULTS: a procedure with results gives error 1312.
+    pub single_results: bool,
 }
 
 /// What a session wants of a connection.

@@ -47,7 +47,13 @@ enum ProbeError {
 
 async fn probe(pool: &Arc<Pool>, worker: usize) -> Result<(), ProbeError> {
     let nothing = Arc::clone(pool.dialer().any_state());
-    let want = Want { class: Class::default(), state: &nothing, multi_statements: false, thorough: true, ride: None };
+    let want = Want {
+        class: Class::default(),
+        state: &nothing,
+        multi_statements: false,
+        thorough: true,
+        ride: None,
+    };
     let mut checkout = pool.checkout(worker, &want).await.map_err(|_: CheckoutError| ProbeError::Checkout)?;
     match checkout.command(&[com::PING], Expect::One).await {
         Ok(_) => {

@@ -213,7 +213,12 @@ impl Shard {
 
     /// Sessions whose statements can be written right behind another one on `connection`: the same state, nothing to
     /// prepare. At most `most`, first come first.
-    pub(crate) fn take_riders(&self, connection: &mut Connection, most: usize, epoch: Instant) -> Vec<Waiter> {
+    pub(crate) fn take_riders(
+        &self,
+        connection: &mut Connection,
+        most: usize,
+        epoch: Instant,
+    ) -> Vec<Waiter> {
         let mut riders = Vec::new();
         if self.waiting() == 0 {
             return riders;

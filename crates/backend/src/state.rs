@@ -6,6 +6,7 @@
 //! comparison is that of two pointers.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
@@ -137,6 +138,9 @@ pub fn variable_count() -> usize {
 pub struct State {
     database: Option<Box<[u8]>>,
     values: Box<[Box<[u8]>]>,
+    /// Collation that strings in result metadata bear: what login or SET NAMES named. No variable shows it; empty if
+    /// it is not known.
+    results_collation: Box<[u8]>,
 }
 
 impl State {
@@ -145,7 +149,11 @@ impl State {
     pub fn from_values(database: Option<&[u8]>, values: Vec<Box<[u8]>>) -> Option<Self> {
         let values: Box<[Box<[u8]>]> =
             values.into_iter().zip(VARIABLES).map(|(value, v)| normal(v.literal, value)).collect();
-        (values.len() == VARIABLES.len()).then(|| Self { database: database.map(Into::into), values })
+        (values.len() == VARIABLES.len()).then(|| Self {
+            database: database.map(Into::into),
+            values,
+            results_collation: Box::default(),
+        })
     }
 
     /// The default database.
@@ -158,6 +166,17 @@ impl State {
     #[must_use]
     pub fn value(&self, id: VariableId) -> &[u8] {
         self.values.get(id.0).map_or(&[], |v| v)
+    }
+
+    /// The collation of strings in result metadata; empty if it is not known.
+    #[must_use]
+    pub fn results_collation(&self) -> &[u8] {
+        &self.results_collation
+    }
+
+    /// The collation of strings in result metadata was named; empty if it is not known.
+    pub fn set_results_collation(&mut self, collation: &[u8]) {
+        self.results_collation = collation.into();
     }
 
     /// Changes the default database.
@@ -211,6 +230,19 @@ impl Transition {
 pub fn write_transition(have: &State, want: &State, flavour: Flavour, out: &mut Vec<u8>) -> Transition {
     let mut transition = Transition::default();
     let mut set = Vec::new();
+    let mut have = Cow::Borrowed(have);
+    if have.results_collation != want.results_collation && !want.results_collation.is_empty() {
+        // the only statement that sets what strings in result metadata bear
+        set.extend_from_slice(b"SET NAMES ");
+        quote(want.value(CHARACTER_SET_RESULTS), &mut set);
+        set.extend_from_slice(b" COLLATE ");
+        quote(&want.results_collation, &mut set);
+        let named = have.to_mut();
+        named.set(CHARACTER_SET_CLIENT, want.value(CHARACTER_SET_RESULTS));
+        named.set(CHARACTER_SET_RESULTS, want.value(CHARACTER_SET_RESULTS));
+        named.set(COLLATION_CONNECTION, &want.results_collation);
+    }
+    let have = have.as_ref();
     for ((variable, have), want) in VARIABLES.iter().zip(&have.values).zip(&want.values) {
         let Some(name) = variable.name(flavour).filter(|_| have != want) else { continue };
         set.extend_from_slice(if set.is_empty() { b"SET SESSION " } else { b",SESSION " });

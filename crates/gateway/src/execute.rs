@@ -193,22 +193,27 @@ impl Session {
             state,
             multi_statements: self.multi_statements,
             thorough: job.statement.access == Access::Write,
-            ride: self.may_ride(job).then(|| Ride {
-                packet: job.packet,
-                definition: job.prepared.map(|p| p.definition),
-            }),
+            ride: self
+                .may_ride(job)
+                .then(|| Ride { packet: job.packet, definition: job.prepared.map(|p| p.definition) }),
         };
         let checkout = match pool.checkout(self.worker.id, &want).await {
             Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
                 let checkout = self.tenant.primary.checkout(self.worker.id, &want).await?;
-                return Ok(Held { checkout, target: Target::Primary, ran: false, has_insert_id: false });
+                return Ok(Held {
+                    checkout,
+                    target: Target::Primary,
+                    ran: false,
+                    has_insert_id: false,
+                    trackers_lent: false,
+                });
             }
             other => other?,
         };
         let counters = self.tenant.counters(self.worker.id);
         bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
-        Ok(Held { checkout, target, ran: false, has_insert_id: false })
+        Ok(Held { checkout, target, ran: false, has_insert_id: false, trackers_lent: false })
     }
 
     /// May the statement be sent behind another session's, or take such statements along? Short reads that are known

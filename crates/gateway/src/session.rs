@@ -39,6 +39,7 @@ use crate::{
 use diagnostics::Diagnostics;
 use pin::Pins;
 use prepared::Statements;
+pub(crate) use state::{TRACKERS, has_tracker};
 
 /// A session. All changes of its state happen in [`settle`](Session::settle).
 #[derive(Debug)]
@@ -94,6 +95,8 @@ pub(crate) struct Held {
     pub(crate) target: Target,
     /// The session's last statement ran on it.
     pub(crate) ran: bool,
+    /// The session's own trackers are set on it in place of Weir's.
+    pub(crate) trackers_lent: bool,
     /// Its LAST_INSERT_ID() is the session's.
     pub(crate) has_insert_id: bool,
 }

@@ -89,5 +89,6 @@ fn may_be_hinted(statement: &Statement) -> bool {
         | Effects::USER_LOCK
         | Effects::TEMPORARY_TABLE
         | Effects::CALL;
-    matches!(statement.kind, Kind::Select | Kind::Show | Kind::Explain) && !statement.effects.intersects(stays)
+    matches!(statement.kind, Kind::Select | Kind::Show | Kind::Explain)
+        && !statement.effects.intersects(stays)
 }

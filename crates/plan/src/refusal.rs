@@ -35,9 +35,11 @@ impl Refusal {
                 "The MySQL server is running with the --read-only option so it cannot execute this statement \
                  (user {user} may only read)"
             ),
-            Self::Unreadable => "You have an error in your SQL syntax: the statement ends inside a string, a comment or \
+            Self::Unreadable => {
+                "You have an error in your SQL syntax: the statement ends inside a string, a comment or \
                                  too many parentheses"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }

@@ -28,6 +28,9 @@ use crate::login::{AuthData, HandshakeResponse41, SslRequest};
 use crate::{Malformed, Writer};
 use reply::{Posture, answer, decline_answer};
 
+/// What the plugins that are spoken need of a challenge.
+const NONCE: &str = "challenge of 20 bytes";
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
@@ -105,6 +108,9 @@ impl ExpectGreeting {
         let needed = Capabilities::PROTOCOL_41 | Capabilities::SECURE_CONNECTION;
         if !greeting.capabilities.contains(needed) {
             return Err(ConnectError::ServerTooOld);
+        }
+        if AuthPlugin::from_name(&greeting.plugin).is_some() && greeting.nonce().is_none() {
+            return Err(Malformed { what: NONCE, at: 0 }.into());
         }
         let offers_tls = greeting.capabilities.contains(Capabilities::SSL);
         let wants_tls = options.tls != TlsWish::Off;
@@ -185,8 +191,7 @@ impl Known {
             true => self.greeting.plugin.clone(),
             false => AuthPlugin::Native.name().into(),
         };
-        let spoken = AuthPlugin::from_name(&named).filter(|_| self.greeting.nonce().is_some());
-        match spoken {
+        match AuthPlugin::from_name(&named) {
             Some(plugin) => {
                 let answer = answer(plugin, &self.options.password, &self.nonce);
                 let payload = self.response(&self.options.user, named, answer);
@@ -233,7 +238,7 @@ impl Known {
 
     /// Takes the challenge of a switch.
     fn challenged(self, data: &[u8]) -> Result<Self, ConnectError> {
-        let nonce = Nonce::from_wire(data).ok_or(Malformed { what: "nonce of 20 bytes", at: 0 })?;
+        let nonce = Nonce::from_wire(data).ok_or(Malformed { what: NONCE, at: 0 })?;
         Ok(Self { nonce, ..self })
     }
 }

@@ -488,7 +488,7 @@ impl<'w> ResponseEnd<'w> {
         if !quiet {
             self.tracked.extend_from_slice(ok.session_state);
         }
-        let untouched = !as_eof && !had_state && (self.client.session_track || ok.info.is_empty());
+        let untouched = !as_eof && !had_state;
         if untouched {
             self.finish_result(buf, status, warnings);
             self.pass(buf, header);

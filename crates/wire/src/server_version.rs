@@ -51,7 +51,8 @@ impl ServerVersion {
             Some(Ok(patch)) => patch,
             _ => 0,
         };
-        let number = major.checked_mul(10_000)?.checked_add(minor.min(99) * 100)?.checked_add(patch.min(99))?;
+        let number =
+            major.checked_mul(10_000)?.checked_add(minor.min(99) * 100)?.checked_add(patch.min(99))?;
         Some(Self { flavour, number, text: text.to_owned() })
     }
 

@@ -234,6 +234,24 @@ fn a_match_is_not_trusted_while_another_candidate_may_match_too() {
     assert_eq!(outcome.server.unwrap().matched, [0]);
     let outcome = meet(Way::Tls, sha2, sha2, vec![plain, refuted], "other");
     assert_eq!(outcome.server.unwrap().matched, [1], "what is refuted is one password, not the candidate");
+
+    let learnt = Candidate { learnt: Some(caching_sha2::stage2(b"other")), ..crypt("other") };
+    let outcome = meet(Way::Tls, sha2, sha2, vec![Verifier::plain("s3cret").into(), learnt], "s3cret");
+    assert!(!outcome.trace.contains(&"S full".to_owned()), "what was learnt also says no");
+    assert_eq!(outcome.server.unwrap().matched, [0]);
+}
+
+#[test]
+fn what_is_known_of_a_password_is_not_worked_out_again() {
+    let sha2 = AuthPlugin::CachingSha2;
+    let crypt = Candidate::from(Verifier::sha2_crypt_of(b"s3cret", [b'x'; 20]));
+    let open = Candidate::from(Verifier::sha2_crypt_of(b"other", [b'y'; 20]));
+    // Knowledge that is false on purpose: only so it shows that it was used.
+    let refuted = Candidate { refuted: vec![caching_sha2::stage2(b"s3cret")], ..crypt.clone() };
+    let learnt = Candidate { learnt: Some(caching_sha2::stage2(b"another")), ..crypt };
+    let outcome = meet(Way::Tls, sha2, sha2, vec![refuted, learnt, open], "s3cret");
+    assert!(outcome.trace.contains(&"S full".to_owned()));
+    assert!(outcome.server.unwrap().matched.is_empty());
 }
 
 #[test]

@@ -347,6 +347,8 @@ fn a_caller_that_declines_after_tls_ends_as_nobody() {
         panic!("hangs up")
     };
     assert_eq!(payload.as_bytes(), [0]);
+    let Ok(Step::Send { payload, then }) = then.handle(&[1, 4]) else { panic!("hangs up") };
+    assert_eq!(payload.as_bytes(), [0], "not even now does it show a password");
     assert_eq!(then.handle(ERR_1045).err(), Some(ConnectError::Declined));
 }
 
@@ -380,6 +382,16 @@ fn a_server_that_refuses_at_once_is_quoted() {
     let refused = ExpectGreeting::new(options("s3cret")).handle(b"\xFF\x69\x04Host 'gw' is blocked");
     let Err(ConnectError::Refused(refusal)) = refused else { panic!("no refusal: {refused:?}") };
     assert_eq!((refusal.code.number, refusal.message.as_str()), (1129, "Host 'gw' is blocked"));
+}
+
+#[test]
+fn a_challenge_that_no_plugin_can_answer_is_malformed() {
+    for plugin in [AuthPlugin::Native, AuthPlugin::CachingSha2] {
+        let mut short = greeting(plugin);
+        short.auth_data.truncate(8);
+        let error = ExpectGreeting::new(options("s3cret")).handle(&bytes(|w| short.write(w))).err();
+        assert!(matches!(error, Some(ConnectError::Malformed(_))), "{plugin}: {error:?}");
+    }
 }
 
 #[test]

@@ -66,7 +66,9 @@ impl Session {
             if !std::mem::take(&mut read_already) {
                 match held.checkout.stream().read_buf(&mut buffer).await {
                     Ok(0) => {
-                        return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await;
+                        return self
+                            .broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh)
+                            .await;
                     }
                     Ok(_) => {}
                     Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,

@@ -10,7 +10,7 @@ use weir_wire::{command::com, response_end::Expect};
 use super::Job;
 use crate::{
     metrics::bump,
-    session::{Held, Session},
+    session::{Held, Session, TRACKERS, has_tracker},
 };
 
 impl Session {
@@ -48,8 +48,8 @@ impl Session {
         if job.statement.effects.intersects(asks) {
             Box::pin(self.restore_diagnostics(held, job)).await?;
         }
-        if job.statement.effects.contains(Effects::VIRTUAL_VARIABLE) && !self.virtuals.is_empty() {
-            Box::pin(self.lend_virtuals(held)).await?;
+        if job.statement.effects.contains(Effects::VIRTUAL_VARIABLE) {
+            Box::pin(self.lend_virtuals(held, job)).await?;
         }
         Ok(())
     }
@@ -81,23 +81,45 @@ impl Session {
     }
 
     /// Sets on the connection what Weir keeps for the client, so that a statement which asks for it sees the client's
-    /// values. The connection is reset before anybody else gets it.
-    async fn lend_virtuals(&self, held: &mut Held) -> Result<(), ConnectionError> {
+    /// values. The connection is reset before anybody else gets it. The trackers are lent only to statements that set
+    /// none but them, or read: what else is set must be seen by Weir's own.
+    async fn lend_virtuals(&self, held: &mut Held, job: &Job<'_>) -> Result<(), ConnectionError> {
+        let sets = job.statement.effects.contains(Effects::SET_SESSION);
+        let about_trackers =
+            job.statement.assigned_variables().any(|name| name.starts_with(b"session_track"));
+        let lend_trackers = !sets || about_trackers;
+        let flavour = held.checkout.server().version.flavour;
         let mut sql = String::new();
-        for (name, value) in &self.virtuals {
+        let mut assign = |name: &[u8], value: &str| {
             sql.push_str(if sql.is_empty() { "SET SESSION " } else { ",SESSION " });
             sql.push_str(&String::from_utf8_lossy(name));
             sql.push('=');
-            let number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-            if number {
-                sql.push_str(&String::from_utf8_lossy(value));
-            } else {
-                sql.push('\'');
-                sql.push_str(&String::from_utf8_lossy(value).replace('\'', "''"));
-                sql.push('\'');
+            sql.push_str(value);
+        };
+        for (name, value) in self.virtuals.iter().filter(|(name, _)| !TRACKERS.contains(&&**name)) {
+            assign(name, &literal(value));
+        }
+        for name in TRACKERS.iter().filter(|name| lend_trackers && has_tracker(flavour, name)) {
+            match self.virtuals.iter().find(|(known, _)| &**known == *name) {
+                Some((_, value)) => assign(name, &literal(value)),
+                None => assign(name, "DEFAULT"),
             }
         }
+        if sql.is_empty() {
+            return Ok(());
+        }
         held.checkout.mark_dirty();
+        held.trackers_lent = lend_trackers;
         held.checkout.query(&sql).await.map(|_| ())
+    }
+}
+
+/// A value as SET takes it: a number as it is, anything else as a string.
+fn literal(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
     }
 }

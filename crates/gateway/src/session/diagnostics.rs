@@ -152,7 +152,8 @@ impl Session {
             if let Some(checkout) = pool.checkout_after(self.worker.id, number) {
                 let is_primary = std::sync::Arc::ptr_eq(pool, &tenant.primary);
                 let target = if is_primary { Target::Primary } else { Target::Replica };
-                self.held = Some(Held { checkout, target, ran: true, has_insert_id: false });
+                self.held =
+                    Some(Held { checkout, target, ran: true, has_insert_id: false, trackers_lent: false });
                 return;
             }
         }

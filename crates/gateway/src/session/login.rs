@@ -500,6 +500,7 @@ fn class_of(agreed: Capabilities) -> Class {
         found_rows: agreed.contains(Capabilities::FOUND_ROWS),
         ignore_space: agreed.contains(Capabilities::IGNORE_SPACE),
         interactive: agreed.contains(Capabilities::INTERACTIVE),
+        single_results: !agreed.intersects(Capabilities::MULTI_RESULTS | Capabilities::MULTI_STATEMENTS),
     }
 }
 

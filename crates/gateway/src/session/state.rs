@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_backend::{
-    Want,
+    ConnectionError, Want,
     state::{self, State, VariableId},
 };
 use weir_sql::{ClientCharset, Dialect, Effects, TransactionStep};
@@ -19,6 +19,13 @@ use crate::{
 };
 
 use super::{Held, KeptVariable, Session, Wanted, pin::Pins};
+
+/// Status flags that say something of the session, not of the statement.
+const LASTING: Status = Status::IN_TRANS
+    .union(Status::AUTOCOMMIT)
+    .union(Status::NO_BACKSLASH_ESCAPES)
+    .union(Status::IN_TRANS_READONLY)
+    .union(Status::ANSI_QUOTES);
 
 /// Changes that a client may see reported, but that follow from others or say nothing about the session.
 const DERIVED: [&[u8]; 9] = [
@@ -42,6 +49,15 @@ const KEPT: [&[u8]; 12] = [
     b"net_retry_count",
     b"net_buffer_length",
     b"max_allowed_packet",
+    b"session_track_system_variables",
+    b"session_track_schema",
+    b"session_track_state_change",
+    b"session_track_gtids",
+    b"session_track_transaction_info",
+];
+
+/// The trackers themselves.
+pub(crate) const TRACKERS: [&[u8]; 5] = [
     b"session_track_system_variables",
     b"session_track_schema",
     b"session_track_state_change",
@@ -75,12 +91,7 @@ impl Session {
         let summary = &answer.summary;
         let statement = job.statement;
         if let Some(status) = summary.status {
-            self.status = status.difference(
-                Status::SESSION_STATE_CHANGED
-                    | Status::MORE_RESULTS
-                    | Status::CURSOR_EXISTS
-                    | Status::LAST_ROW_SENT,
-            );
+            self.status = status.intersection(LASTING);
             self.in_transaction = status.contains(Status::IN_TRANS);
         } else if summary.error.is_some() && !self.status.contains(Status::AUTOCOMMIT) {
             // an error tells no status: without autocommit the statement may have opened a transaction
@@ -91,7 +102,10 @@ impl Session {
         held.checkout.set_last_statement(self.next_number());
         held.has_insert_id |= summary.last_insert_id != 0;
         let mut pins = Pins::of(statement);
-        if !answer.tracked.is_empty() {
+        if held.trackers_lent {
+            let taken = Box::pin(self.take_trackers_back(&mut held, job)).await;
+            pins |= taken.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
+        } else if !answer.tracked.is_empty() {
             pins |= self.take_over(&mut held, job, &answer.tracked).await?;
         }
         self.end_pins(&mut held, job, answer);
@@ -184,14 +198,20 @@ impl Session {
                     variables.push((state::COLLATION_CONNECTION, value.clone()));
                 }
             }
-            self.change_state(held, &variables, changes.database.as_ref());
+            let facts = held.checkout.server();
+            let of = |id| variables.iter().find(|(v, _)| *v == id).map(|(_, value)| value.as_slice());
+            let results_collation = of(state::CHARACTER_SET_RESULTS).map(|charset| {
+                // SET NAMES gives all three the same collation; a single variable has its default
+                let named = changes.connection_charset.then(|| of(state::COLLATION_CONNECTION)).flatten();
+                let default = || {
+                    facts.charset_named(&String::from_utf8_lossy(charset), None).map(|(_, c)| c.into_bytes())
+                };
+                named.map(<[u8]>::to_vec).or_else(default).unwrap_or_default()
+            });
+            self.change_state(held, &variables, changes.database.as_ref(), results_collation.as_deref());
         }
         if !changes.kept.is_empty() {
             self.keep(held, changes.kept);
-        }
-        let tracking = statement.assigned_variables().any(|name| name.starts_with(b"session_track"));
-        if tracking {
-            Box::pin(self.virtualize_trackers(held)).await?;
         }
         Ok(pins)
     }
@@ -202,6 +222,7 @@ impl Session {
         held: &mut Held,
         variables: &[(VariableId, Vec<u8>)],
         database: Option<&Option<Vec<u8>>>,
+        results_collation: Option<&[u8]>,
     ) {
         let change = |state: &State| {
             let mut state = state.clone();
@@ -210,6 +231,9 @@ impl Session {
             }
             if let Some(database) = database {
                 state.set_database(database.as_deref());
+            }
+            if let Some(collation) = results_collation {
+                state.set_results_collation(collation);
             }
             state
         };
@@ -244,35 +268,50 @@ impl Session {
         self.set_idle_limit();
     }
 
-    /// The client set its own trackers: they are read back, become what it is told from now on, and the connection
-    /// gets Weir's again.
-    async fn virtualize_trackers(&mut self, held: &mut Held) -> Result<(), SessionError> {
-        let fail = |held: &Held, e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e));
+    /// A statement that sets or reads the session's own trackers ran with them in place of Weir's. They are read back,
+    /// with all that the statement may have changed unseen, and the connection gets Weir's again.
+    async fn take_trackers_back(&mut self, held: &mut Held, job: &Job<'_>) -> Result<Pins, ConnectionError> {
         let flavour = held.checkout.server().version.flavour;
-        let gtids = if flavour == Flavour::MySql { ",@@session_track_gtids" } else { "" };
-        let ask = format!(
-            "SELECT @@session_track_system_variables,@@session_track_schema,@@session_track_state_change,\
-             @@session_track_transaction_info{gtids}"
-        );
-        let reply = held.checkout.query(&ask).await.map_err(|e| fail(held, e))?;
-        let rows = reply.rows().map_err(|e| fail(held, e.into()))?;
-        held.checkout.arm_trackers().await.map_err(|e| fail(held, e))?;
-        let row: Vec<Vec<u8>> =
-            rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
-        let names: [&[u8]; 5] = [
-            b"session_track_system_variables",
-            b"session_track_schema",
-            b"session_track_state_change",
-            b"session_track_transaction_info",
-            b"session_track_gtids",
-        ];
-        let kept =
-            names.iter().zip(&row).map(|(name, value)| ((*name).into(), value.as_slice().into())).collect();
+        let mut names: Vec<&[u8]> = TRACKERS.iter().filter(|n| has_tracker(flavour, n)).copied().collect();
+        let trackers = names.len();
+        names.extend(KEPT.iter().filter(|n| !TRACKERS.contains(n)));
+        let ask = |names: &[&[u8]]| {
+            let list: Vec<String> =
+                names.iter().map(|n| format!("@@{}", String::from_utf8_lossy(n))).collect();
+            format!("SELECT {}", list.join(","))
+        };
+        let values = held.checkout.query(&ask(&names)).await?.rows()?;
+        let everything = held.checkout.query(&state::select_all(flavour)).await?.rows()?;
+        held.checkout.arm_trackers().await?;
+        held.trackers_lent = false;
+        held.checkout.mark_dirty();
+        let assigned: Vec<&[u8]> = job.statement.assigned_variables().collect();
+        let row = values.into_iter().next().unwrap_or_default();
+        let mut kept = Vec::new();
+        for (i, (name, value)) in names.iter().zip(row).enumerate() {
+            if i < trackers || assigned.contains(name) {
+                kept.push(((*name).into(), value.unwrap_or_default().into()));
+            }
+        }
         self.keep(held, kept);
         if self.wish.is_some() {
-            self.wish = Some(Arc::new(wish_of(&row)));
+            self.wish = Some(Arc::new(wish_of(&self.virtuals)));
         }
-        Ok(())
+        let mut all = everything.into_iter().next().unwrap_or_default().into_iter();
+        let database = all.next().flatten().filter(|d| !d.is_empty());
+        let read =
+            State::from_values(database.as_deref(), all.map(|v| v.unwrap_or_default().into()).collect());
+        if let (Some(mut read), Some(wanted)) = (read, &self.wanted) {
+            read.set_results_collation(held.checkout.state().results_collation());
+            let dialect = wanted.dialect;
+            let shared = self.gateway.share(read);
+            held.checkout.set_state(Arc::clone(&shared));
+            self.want(shared, dialect);
+        }
+        let travels = |name: &[u8]| state::variable(name, flavour).is_some() || KEPT.contains(&name);
+        let special = |name: &[u8]| matches!(name, b"names" | b"character set");
+        let foreign = assigned.iter().any(|name| !travels(name) && !special(name));
+        Ok(if foreign { Pins::SESSION_VARIABLE } else { Pins::empty() })
     }
 
     /// Finds out what a session without any SET would see on its primary, and adds what the login said.
@@ -292,6 +331,7 @@ impl Session {
         state.set(state::CHARACTER_SET_CLIENT, charset.as_bytes());
         state.set(state::CHARACTER_SET_RESULTS, charset.as_bytes());
         state.set(state::COLLATION_CONNECTION, collation.as_bytes());
+        state.set_results_collation(collation.as_bytes());
         state.set_database(self.login_database.as_deref());
         if self.user.access == weir_catalog::user::UserAccess::ReadOnly {
             state.set(state::TRANSACTION_READ_ONLY, b"1");
@@ -307,7 +347,13 @@ impl Session {
         let mut first_error = None;
         for pool in self.tenant.pools() {
             let state = Arc::clone(pool.dialer().any_state());
-            let want = Want { class: self.class, state: &state, multi_statements: false, thorough: true, ride: None };
+            let want = Want {
+                class: self.class,
+                state: &state,
+                multi_statements: false,
+                thorough: true,
+                ride: None,
+            };
             match pool.checkout(self.worker.id, &want).await {
                 Ok(checkout) => {
                     let known = (Arc::clone(checkout.server()), Arc::clone(checkout.baseline()));
@@ -365,28 +411,32 @@ impl Changes {
     }
 }
 
-/// What the client's own trackers are set to, in the order in which they were asked for.
-fn wish_of(row: &[Vec<u8>]) -> weir_wire::response::TrackWish {
+/// What the client's own trackers are set to.
+fn wish_of(kept: &[KeptVariable]) -> weir_wire::response::TrackWish {
     use weir_wire::response::{TrackWish, TrackedVariables};
-    let text = |i: usize| row.get(i).map(|v| v.to_ascii_uppercase()).unwrap_or_default();
-    let on = |i: usize| matches!(text(i).as_slice(), b"1" | b"ON");
-    let names = row.first().cloned().unwrap_or_default().to_ascii_lowercase();
-    let variables = match names.as_slice() {
+    let value = |name: &[u8]| kept.iter().find(|(n, _)| &**n == name).map(|(_, v)| v.to_ascii_lowercase());
+    let on = |name: &[u8]| matches!(value(name).as_deref(), Some(b"1" | b"on"));
+    let variables = match value(b"session_track_system_variables").unwrap_or_default().as_slice() {
         b"" => TrackedVariables::None,
         b"*" => TrackedVariables::All,
         list => {
             TrackedVariables::Only(list.split(|b| *b == b',').map(|name| name.trim_ascii().into()).collect())
         }
     };
-    let transaction = text(3);
+    let transaction = value(b"session_track_transaction_info").unwrap_or_default();
     TrackWish {
-        schema: on(1),
-        state_change: on(2),
-        gtids: !matches!(text(4).as_slice(), b"" | b"OFF"),
-        characteristics: transaction == b"CHARACTERISTICS",
-        transaction_state: matches!(transaction.as_slice(), b"CHARACTERISTICS" | b"STATE"),
+        schema: on(b"session_track_schema"),
+        state_change: on(b"session_track_state_change"),
+        gtids: value(b"session_track_gtids").is_some_and(|v| v != b"off"),
+        characteristics: transaction == b"characteristics",
+        transaction_state: matches!(transaction.as_slice(), b"characteristics" | b"state"),
         variables,
     }
+}
+
+/// MariaDB has no tracker for GTIDs.
+pub(crate) fn has_tracker(flavour: Flavour, name: &[u8]) -> bool {
+    flavour == Flavour::MySql || name != b"session_track_gtids"
 }
 
 pub(crate) fn sql_flavour(flavour: Flavour) -> weir_sql::Flavour {

@@ -9,7 +9,7 @@ use crate::{
 /// Which of a client's capabilities change the bytes of its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ResponseFlags {
-    /// `info` is length-encoded and session-state records may follow.
+    /// Session-state records may follow `info`.
     pub session_track: bool,
     /// Result sets end with OK packets and have no EOF after their columns.
     pub deprecate_eof: bool,
@@ -54,15 +54,12 @@ impl<'a> OkPacket<'a> {
         let status = Status::from_bits_retain(r.u16("OK status")?);
         let warnings = r.u16("OK warnings")?;
         let (mut info, mut session_state) = (&[][..], &[][..]);
-        if flags.session_track {
-            if !r.is_empty() {
-                info = r.lenenc_bytes("OK info")?;
-            }
-            if status.contains(Status::SESSION_STATE_CHANGED) {
-                session_state = r.lenenc_bytes("OK session state")?;
-            }
-        } else {
-            info = r.rest();
+        // both servers write the length also for clients without SESSION_TRACK, whatever the manual says
+        if !r.is_empty() {
+            info = r.lenenc_bytes("OK info")?;
+        }
+        if flags.session_track && status.contains(Status::SESSION_STATE_CHANGED) {
+            session_state = r.lenenc_bytes("OK session state")?;
         }
         r.finish("end of OK")?;
         Ok(Self { affected_rows, last_insert_id, status, warnings, info, session_state })
@@ -76,15 +73,11 @@ impl<'a> OkPacket<'a> {
         status.set(Status::SESSION_STATE_CHANGED, state);
         w.u8(first).lenenc_int(self.affected_rows).lenenc_int(self.last_insert_id);
         w.u16(status.bits()).u16(self.warnings);
-        if flags.session_track {
-            if state || !self.info.is_empty() {
-                w.lenenc_bytes(self.info);
-            }
-            if state {
-                w.lenenc_bytes(self.session_state);
-            }
-        } else {
-            w.bytes(self.info);
+        if state || !self.info.is_empty() {
+            w.lenenc_bytes(self.info);
+        }
+        if state {
+            w.lenenc_bytes(self.session_state);
         }
     }
 

@@ -175,7 +175,7 @@ impl TrackWish {
                     1
                 }
                 Record::StateChange => {
-                    p.lenenc_bytes(b"1");
+                    p.bytes(b"1");
                     2
                 }
                 Record::Gtids(bytes) => {
