@@ -1,7 +1,7 @@
 //! KILL: the ids that clients know are Weir's own.
 
 use weir_sql::Statement;
-use weir_wire::error_code;
+use weir_wire::error_code::{self, ErrorCode};
 
 use crate::{
     error::{Refused, SessionError},
@@ -13,6 +13,10 @@ use super::Session;
 impl Session {
     /// KILL [CONNECTION | QUERY] id, for sessions of the same namespace and user.
     pub(super) async fn kill(&mut self, statement: &Statement) -> Result<(), SessionError> {
+        if statement.statements > 1 {
+            let code = ErrorCode { number: 1235, sqlstate: *b"42000" };
+            return Err(Refused::new(code, "KILL among several statements: send it alone").into());
+        }
         let Some((kill, id)) = statement.kill.and_then(|k| Some((k, u32::try_from(k.id?).ok()?))) else {
             let id = statement.kill.and_then(|k| k.id).map_or_else(|| "?".to_owned(), |id| id.to_string());
             return Err(unknown(&id));

@@ -1,0 +1,143 @@
+//! Where statements go, and which are refused, by facts of the session.
+
+use std::time::Duration;
+
+use weir_catalog::{
+    namespace::{AllowedDatabases, Limits, Namespace, PoolSettings, SessionSettings},
+    user::UserAccess,
+};
+use weir_plan::{Facts, Plan, Refusal, Target, plan};
+use weir_sql::{ClientCharset, Dialect, Flavour, Statement, analyze};
+
+const SPLIT: Facts = Facts {
+    access: UserAccess::ReadWrite,
+    split: true,
+    has_replicas: true,
+    in_transaction: false,
+    known_write: false,
+};
+
+fn namespace(allowed: AllowedDatabases) -> Namespace {
+    let second = Duration::from_secs(1);
+    Namespace {
+        name: "shop".into(),
+        users: Vec::new(),
+        allowed_databases: allowed,
+        allowed_clients: Vec::new(),
+        slices: Vec::new(),
+        pool: PoolSettings {
+            capacity: 1,
+            min_idle: 0,
+            idle_timeout: second,
+            max_age: second,
+            checkout_timeout: second,
+            max_waiters: 1,
+            connect_timeout: second,
+        },
+        session: SessionSettings {
+            idle_timeout: second,
+            idle_in_transaction_timeout: second,
+            client_write_timeout: second,
+            charset: None,
+            collation: None,
+        },
+        limits: Limits { client_connections: 1, result_rows: None, max_allowed_packet: 1 << 20 },
+        slow_statement: None,
+    }
+}
+
+fn decide(sql: &str, facts: Facts, allowed: AllowedDatabases) -> Plan {
+    let dialect = Dialect {
+        flavour: Flavour::MySql,
+        version: 90_704,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        charset: ClientCharset::AsciiSafe,
+    };
+    let mut statement = Statement::new();
+    analyze(sql.as_bytes(), &dialect, &mut statement);
+    plan(&statement, facts, &namespace(allowed))
+}
+
+#[test]
+fn reads_leave_the_primary_only_where_nothing_speaks_against_it() {
+    let primary = Plan::Forward(Target::Primary);
+    let replica = Plan::Forward(Target::Replica);
+    for (sql, facts, wanted) in [
+        ("SELECT 1", SPLIT, &replica),
+        ("SELECT * FROM t WHERE id = 5", SPLIT, &replica),
+        ("SELECT 1", Facts { split: false, ..SPLIT }, &primary),
+        ("SELECT 1", Facts { has_replicas: false, ..SPLIT }, &primary),
+        ("SELECT 1", Facts { in_transaction: true, ..SPLIT }, &primary),
+        ("SELECT 1", Facts { known_write: true, ..SPLIT }, &primary),
+        ("/* weir: primary */ SELECT 1", SPLIT, &primary),
+        ("/*master*/ SELECT 1", SPLIT, &primary),
+        ("SELECT * FROM t FOR UPDATE", SPLIT, &primary),
+        ("SELECT @@port", SPLIT, &primary),
+        ("/* weir: replica */ SELECT @@port", SPLIT, &replica),
+        ("SELECT unknown_function(1)", SPLIT, &primary),
+        ("/* weir: replica */ SELECT unknown_function(1)", SPLIT, &replica),
+        ("/* weir: replica */ INSERT INTO t VALUES (1)", SPLIT, &primary),
+        ("/* weir: replica */ SELECT GET_LOCK('a', 1)", SPLIT, &primary),
+        ("/* weir: replica */ SELECT 1", Facts { in_transaction: true, ..SPLIT }, &primary),
+        ("START TRANSACTION READ ONLY", SPLIT, &replica),
+        ("START TRANSACTION", SPLIT, &primary),
+        ("BEGIN", SPLIT, &primary),
+        ("SELECT 1; INSERT INTO t VALUES (1)", SPLIT, &primary),
+        ("SHOW TABLES", SPLIT, &primary),
+        ("something new", SPLIT, &primary),
+    ] {
+        assert_eq!(&decide(sql, facts, AllowedDatabases::All), wanted, "{sql} {facts:?}");
+    }
+}
+
+#[test]
+fn a_read_only_user_may_not_do_what_the_server_would_not_stop() {
+    let reader = Facts { access: UserAccess::ReadOnly, ..SPLIT };
+    for sql in [
+        "SET GLOBAL max_connections = 1",
+        "FLUSH TABLES",
+        "ANALYZE TABLE t",
+        "SET SESSION TRANSACTION READ WRITE",
+        "START TRANSACTION READ WRITE",
+        "SET transaction_read_only = 0",
+        "SELECT 1; FLUSH TABLES",
+    ] {
+        assert_eq!(decide(sql, reader, AllowedDatabases::All), Plan::Refuse(Refusal::ReadOnlyUser), "{sql}");
+        assert_ne!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Refuse(Refusal::ReadOnlyUser), "{sql}");
+    }
+    // the server stops these itself, with its own error
+    for sql in ["INSERT INTO t VALUES (1)", "CREATE TABLE x (i INT)", "UPDATE t SET a = 1"] {
+        assert_eq!(decide(sql, reader, AllowedDatabases::All), Plan::Forward(Target::Primary), "{sql}");
+    }
+}
+
+#[test]
+fn a_database_that_is_not_allowed_is_refused_wherever_it_stands() {
+    let shop = || AllowedDatabases::Only(vec!["shop".into(), "information_schema".into()]);
+    for sql in [
+        "SELECT * FROM secret.t",
+        "SELECT * FROM t JOIN secret.u USING (id)",
+        "INSERT INTO secret.t VALUES (1)",
+        "USE secret",
+        "SHOW TABLES FROM secret",
+        "SELECT 1 /*!50000 FROM secret.t */",
+        "SELECT 1; SELECT * FROM secret.t",
+        "SHOW COLUMNS FROM t FROM secret",
+    ] {
+        assert_eq!(decide(sql, SPLIT, shop()), Plan::Refuse(Refusal::Database(b"secret".to_vec())), "{sql}");
+    }
+    for sql in ["SELECT * FROM shop.t", "SELECT t.secret FROM t", "SELECT * FROM INFORMATION_SCHEMA.TABLES"] {
+        assert!(matches!(decide(sql, SPLIT, shop()), Plan::Forward(_)), "{sql}");
+    }
+    assert_eq!(decide("SELECT 'cut off", SPLIT, shop()), Plan::Refuse(Refusal::Unreadable));
+    assert_eq!(decide("SHOW DATABASES", SPLIT, shop()), Plan::ForwardDatabases);
+    assert_eq!(decide("SHOW DATABASES", SPLIT, AllowedDatabases::All), Plan::Forward(Target::Primary));
+}
+
+#[test]
+fn kill_is_never_forwarded() {
+    for sql in ["KILL 5", "KILL QUERY 5", "KILL CONNECTION 5", "SELECT 1; KILL 5"] {
+        assert_eq!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Kill, "{sql}");
+    }
+}
