@@ -7,6 +7,7 @@ import _mysql_connector  # noqa: F401, I001
 import datetime
 import decimal
 import hashlib
+import io
 import os
 import tempfile
 
@@ -174,10 +175,13 @@ def big_blob(connection):
     cursor.execute("INSERT INTO blobs VALUES (1, %s)", (value,))
     fact("blob_17m.insert", cursor.rowcount)
     cursor.close()
-    # the pure implementation sends a binary parameter of a prepared statement as long data
     prepared = connection.cursor(prepared=True)
     prepared.execute("INSERT INTO blobs VALUES (?, ?)", (2, value))
     fact("blob_17m.prepared_insert", prepared.rowcount)
+    if PURE:
+        # a stream goes as long data
+        prepared.execute("INSERT INTO blobs VALUES (?, ?)", (3, io.BytesIO(value)))
+        fact("blob_17m.long_data", prepared.rowcount)
     prepared.close()
     connection.commit()
     # the pure implementation (26.10) loses its place in a binary row of more than one packet
