@@ -93,12 +93,12 @@ pub fn bind(address: &ListenAddress, workers: usize) -> io::Result<Vec<Bound>> {
         ListenAddress::Tcp(address) => {
             let mut address = *address;
             let mut bound = Vec::new();
+            if workers > 1 && address.port() != 0 {
+                // a port that another Weir shares among its workers could be shared with it, too: ask for it alone
+                tcp_socket(&address)?.bind(&address.into())?;
+            }
             for _ in 0..workers.max(1) {
-                let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-                if address.is_ipv6() {
-                    socket.set_only_v6(true)?;
-                }
-                socket.set_reuse_address(true)?;
+                let socket = tcp_socket(&address)?;
                 socket.set_reuse_port(workers > 1)?;
                 socket.set_nonblocking(true)?;
                 socket.bind(&address.into())?;
@@ -120,6 +120,15 @@ pub fn bind(address: &ListenAddress, workers: usize) -> io::Result<Vec<Bound>> {
             Ok(vec![Bound::Unix(listener)])
         }
     }
+}
+
+fn tcp_socket(address: &SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 /// Accepts until the gateway drains. `runtimes` are the workers' event loops, in order.

@@ -252,3 +252,114 @@ pub(crate) fn shown_address(address: &ListenAddress) -> String {
         ListenAddress::Unix(path) => format!("unix:{}", path.display()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConnection,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, pem::PemObject},
+    };
+
+    use super::*;
+
+    fn parts(data_dir: &Path) -> Parts {
+        Parts {
+            workers: 1,
+            zone: None,
+            limits: ProcessLimits {
+                client_connections: 10,
+                bytes_in_flight: 1 << 20,
+                login_timeout: Duration::from_secs(1),
+            },
+            listeners: vec![ListenerParts {
+                address: ListenAddress::Unix(data_dir.join("weir.sock")),
+                tls: ClientTls::Preferred,
+                proxy_protocol_from: Vec::new(),
+                version: None,
+                namespaces: None,
+            }],
+            keys: KeyPlaces { data_dir: data_dir.to_owned(), certificate: None, rsa: None },
+        }
+    }
+
+    /// The certificate that a client which connects now is shown.
+    fn shown(assembled: &Assembled, data_dir: &Path) -> CertificateDer<'static> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(data_dir.join("ca.pem")).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let config = assembled.listeners[0].tls_config.as_ref().unwrap().load_full();
+        let mut server = ServerConnection::new(config).unwrap();
+        while client.is_handshaking() {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut bytes.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut bytes.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        client.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    #[test]
+    fn new_connections_get_the_new_certificate_and_key_and_a_broken_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let assembled = Assembled::start(parts(dir.path()), Arc::default()).unwrap();
+        let key = || assembled.gateway.keys.rsa.load().public_pem().to_owned();
+        let (first, first_key) = (shown(&assembled, dir.path()), key());
+        assert!(assembled.reload_keys());
+        assert_eq!((shown(&assembled, dir.path()), key()), (first.clone(), first_key.clone()), "nothing changed");
+
+        fs::write(dir.path().join("server-key.pem"), "no key").unwrap();
+        fs::write(dir.path().join("private_key.pem"), "no key").unwrap();
+        assert!(!assembled.reload_keys());
+        assert_eq!((shown(&assembled, dir.path()), key()), (first.clone(), first_key.clone()), "the old ones stay");
+
+        for name in ["server-cert.pem", "server-key.pem", "private_key.pem"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        assert!(assembled.reload_keys());
+        assert_ne!(shown(&assembled, dir.path()), first);
+        assert_ne!(key(), first_key);
+        assembled.stop();
+        assert!(!dir.path().join("weir.sock").exists(), "the socket's file is removed");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_is_named_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = taken.local_addr().unwrap();
+        let socket = dir.path().join("taken.sock");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (address, expected) in [
+            (ListenAddress::Tcp(taken), format!("cannot listen on {taken}: another process listens there already")),
+            (
+                ListenAddress::Tcp("192.0.2.1:3306".parse().unwrap()),
+                "cannot listen on 192.0.2.1:3306: this machine has no such address".to_owned(),
+            ),
+            (
+                ListenAddress::Unix(socket.clone()),
+                format!("cannot listen on unix:{}: another process listens there already", socket.display()),
+            ),
+            (
+                ListenAddress::Unix(dir.path().join("nowhere/weir.sock")),
+                format!("cannot listen on unix:{}/nowhere/weir.sock: No such file", dir.path().display()),
+            ),
+        ] {
+            let mut parts = parts(dir.path());
+            parts.listeners[0].address = address;
+            let error = Assembled::start(parts, Arc::default()).unwrap_err().to_string();
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}

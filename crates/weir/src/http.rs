@@ -1,12 +1,18 @@
 //! The operators' HTTP address: `/metrics`, `/healthz`, `/readyz`.
 
+mod guarded;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,6 +20,7 @@ use tokio::net::TcpListener;
 use weir_gateway::Gateway;
 
 use crate::{metrics, metrics::Metrics, status::Status};
+use guarded::Guarded;
 
 #[derive(Debug)]
 struct Shown {
@@ -38,10 +45,17 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>, status: 
         .route("/metrics", get(scrape))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .layer(map_response(close))
         .with_state(Arc::new(Shown { gateway, metrics }));
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = axum::serve(Guarded::new(listener), router).await {
         tracing::error!(%error, "metrics and health checks are no longer served");
     }
+}
+
+/// One answer for each connection: who asks once in a while need not keep one open.
+async fn close(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn scrape(State(shown): State<Arc<Shown>>) -> Response {
