@@ -79,6 +79,15 @@ impl ServerFacts {
         self.collations.get(&id).filter(|(charset, _)| is_client_charset(charset)).cloned()
     }
 
+    /// The character set of a collation id, if it is one that no client may have.
+    #[must_use]
+    pub fn forbidden_charset(&self, id: u16) -> Option<&str> {
+        self.collations
+            .get(&id)
+            .map(|(charset, _)| charset.as_str())
+            .filter(|charset| !is_client_charset(charset))
+    }
+
     /// A character set by name, with `collation` or its own default.
     #[must_use]
     pub fn charset_named(&self, charset: &str, collation: Option<&str>) -> Option<(String, String)> {
@@ -104,7 +113,7 @@ impl ServerFacts {
 
 /// Character sets that cannot be `character_set_client`. Source: "Impermissible Client Character Sets".
 fn is_client_charset(name: &str) -> bool {
-    !matches!(name, "ucs2" | "utf16" | "utf16le" | "utf32")
+    !matches!(name, "ucs2" | "utf16" | "utf16le" | "utf32" | "filename")
 }
 
 /// Where and as whom to log in.

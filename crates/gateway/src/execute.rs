@@ -133,6 +133,12 @@ impl Session {
             };
             let attempt = match ready {
                 Ok(()) => self.exchange(&mut held, job, fresh).await?,
+                // a replica may not have yet what the primary has, as a database just created
+                Err(ConnectionError::Server { .. }) if fresh && held.target == Target::Replica => {
+                    self.let_go(held, false);
+                    target = Target::Primary;
+                    continue;
+                }
                 Err(ConnectionError::Server { code, text }) => {
                     return self.not_ready(held, fresh, Refused::new(code, text));
                 }

@@ -240,8 +240,14 @@ impl Session {
 
     /// COM_RESET_CONNECTION: everything as after login. An open transaction is rolled back with its connection.
     async fn reset(&mut self) -> Result<(), SessionError> {
+        let mysql = self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MySql);
+        let multi_statements = self.multi_statements;
         self.forget_everything();
-        // MySQL keeps the default database, MariaDB does too
+        // both servers keep the default database and what COM_SET_OPTION set; MySQL forgets the login's collation
+        self.multi_statements = multi_statements;
+        if mysql {
+            self.collation = 0;
+        }
         self.ok().await
     }
 

@@ -20,7 +20,7 @@ use weir_wire::{
     auth::{AuthPlugin, Nonce, Verifier, caching_sha2, rsa::RsaKeyPair},
     capability::{Capabilities, Status},
     command::com,
-    error_code,
+    error_code::{self, ErrorCode},
     greeting::{Greeting, MariaDbCapabilities},
     packet_with,
     response::ResponseFlags,
@@ -306,6 +306,14 @@ impl Entrance<'_> {
         }
         let flags = ResponseFlags::from(agreed);
         let identity = identity(&login.user, self.peer);
+        let facts = tenant.primary.dialer().facts();
+        if let Some(charset) = facts.as_ref().and_then(|f| f.forbidden_charset(u16::from(login.collation))) {
+            return Err(Refused::new(
+                ErrorCode { number: 1231, sqlstate: *b"42000" },
+                format!("Variable 'character_set_client' can't be set to the value of '{charset}'"),
+            )
+            .into());
+        }
         let database = login.database.filter(|d| !d.is_empty());
         let class = class_of(agreed);
         check_database(self.worker, &tenant, &identity, class, database.as_deref()).await?;
@@ -694,7 +702,13 @@ impl Session {
                 w.bytes(payload);
             });
         }
-        answer::ok(&mut out, sequence, self.client.flags, self.status);
+        answer::ok_with_schema(
+            &mut out,
+            sequence,
+            self.client.flags,
+            self.status,
+            self.login_database.as_deref(),
+        );
         Ok(self.client.write(&out).await?)
     }
 }

@@ -83,19 +83,24 @@ impl Statements {
     }
 }
 
-fn unknown(id: u32, command: &str) -> SessionError {
-    Refused::new(
-        error_code::UNKNOWN_STMT_HANDLER,
-        format!("Unknown prepared statement handler ({id}) given to {command}"),
-    )
-    .into()
-}
-
 impl Session {
+    fn is_mariadb(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MariaDb)
+    }
+
+    /// Error 1243, in the words of each server.
+    fn unknown(&self, id: u32, command: &str) -> SessionError {
+        let command = if self.is_mariadb() { command } else { "mysql_stmt_precheck" };
+        Refused::new(
+            error_code::UNKNOWN_STMT_HANDLER,
+            format!("Unknown prepared statement handler ({id}) given to {command}"),
+        )
+        .into()
+    }
+
     /// MariaDB's id −1 is the statement prepared last.
     fn resolve(&self, id: u32) -> u32 {
-        let mariadb = self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MariaDb);
-        if id == u32::MAX && mariadb { self.statements.last_prepared.unwrap_or(id) } else { id }
+        if id == u32::MAX && self.is_mariadb() { self.statements.last_prepared.unwrap_or(id) } else { id }
     }
 
     /// COM_STMT_PREPARE: on the server where the statement would run, so that its metadata are that server's own.
@@ -145,6 +150,8 @@ impl Session {
             });
             // the first packet of the answer has the id where commands have it
             put_id(&mut answer.rest, own);
+        } else {
+            self.statements.last_prepared = None;
         }
         let failed = answer.summary.error.is_some();
         let written = self.client.write(&answer.rest).await;
@@ -162,7 +169,7 @@ impl Session {
         let begin = Instant::now();
         let id = self.resolve(id);
         let Some(entry) = self.statements.by_id.get_mut(&id) else {
-            return Err(unknown(id, "mysqld_stmt_execute"));
+            return Err(self.unknown(id, "mysqld_stmt_execute"));
         };
         let long_data = std::mem::take(&mut entry.long_data);
         if std::mem::take(&mut entry.too_long) {
@@ -239,14 +246,17 @@ impl Session {
     pub(super) async fn fetch(&mut self, id: u32, request: &mut Request) -> Result<(), SessionError> {
         let id = self.resolve(id);
         let Some(entry) = self.statements.by_id.get(&id) else {
-            return Err(unknown(id, "mysqld_stmt_fetch"));
+            return Err(self.unknown(id, "mysqld_stmt_fetch"));
         };
         let definition = Arc::clone(&entry.definition);
         let statement = Statement::new();
         if self.held.is_none() {
             return Err(Refused::new(
                 ErrorCode { number: 1421, sqlstate: *b"HY000" },
-                format!("The statement ({id}) has no open cursor."),
+                format!(
+                    "The statement ({id}) has no open cursor{}",
+                    if self.is_mariadb() { "" } else { "." }
+                ),
             )
             .into());
         }
@@ -264,7 +274,7 @@ impl Session {
     pub(super) async fn reset_statement(&mut self, id: u32) -> Result<(), SessionError> {
         let id = self.resolve(id);
         let Some(entry) = self.statements.by_id.get_mut(&id) else {
-            return Err(unknown(id, "mysqld_stmt_reset"));
+            return Err(self.unknown(id, "mysqld_stmt_reset"));
         };
         entry.long_data = Vec::new();
         entry.too_long = false;
