@@ -197,8 +197,13 @@ mod tests {
         let bytes = written(&old);
         assert!(bytes.ends_with(b"ijklmnopqrst\0"));
         assert_eq!(Greeting::parse(&bytes), Ok(old.clone()));
+        assert!(
+            Greeting::parse(&bytes[..bytes.len() - 1]).is_err(),
+            "the NUL after the challenge is part of it"
+        );
         let mut with_length = [bytes, vec![0; 200]].concat();
-        with_length[28] = 200;
+        assert_eq!(with_length[27], 0);
+        with_length[27] = 200;
         assert_eq!(Greeting::parse(&with_length), Ok(old), "the length says nothing without plugins");
     }
 

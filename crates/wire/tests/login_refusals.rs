@@ -349,7 +349,9 @@ fn a_caller_that_declines_after_tls_ends_as_nobody() {
     assert_eq!(payload.as_bytes(), [0]);
     let Ok(Step::Send { payload, then }) = then.handle(&[1, 4]) else { panic!("hangs up") };
     assert_eq!(payload.as_bytes(), [0], "not even now does it show a password");
-    assert_eq!(then.handle(ERR_1045).err(), Some(ConnectError::Declined));
+    let Ok(Step::Send { payload, then }) = then.handle(&[0xFE]) else { panic!("hangs up") };
+    assert_eq!(payload.as_bytes(), [0]);
+    assert_eq!(then.handle(ERR_1045).err(), Some(ConnectError::Declined), "the first reason stays");
 }
 
 #[test]
@@ -387,9 +389,9 @@ fn a_server_that_refuses_at_once_is_quoted() {
 #[test]
 fn a_challenge_that_no_plugin_can_answer_is_malformed() {
     for plugin in [AuthPlugin::Native, AuthPlugin::CachingSha2] {
-        let mut short = greeting(plugin);
-        short.auth_data.truncate(8);
-        let error = ExpectGreeting::new(options("s3cret")).handle(&bytes(|w| short.write(w))).err();
+        let mut other = greeting(plugin);
+        other.auth_data = vec![b'x'; 32];
+        let error = ExpectGreeting::new(options("s3cret")).handle(&bytes(|w| other.write(w))).err();
         assert!(matches!(error, Some(ConnectError::Malformed(_))), "{plugin}: {error:?}");
     }
 }
