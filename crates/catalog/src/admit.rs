@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     document::{At, Document, Report},
-    draft::NamespaceDraft,
+    draft::{NamespaceDraft, SliceDraft},
     name::{DatabaseName, Name},
     namespace::{AllowedDatabases, Limits, Namespace, PoolSettings},
     problem::{Place, Problem},
@@ -24,10 +24,23 @@ pub struct Admitted {
     pub file: String,
     /// Where each of its users is declared.
     pub user_places: Vec<Place>,
-    /// Where each of its slices is declared.
-    pub slice_places: Vec<Place>,
+    /// Where the parts of each of its slices are declared.
+    pub slice_places: Vec<SlicePlaces>,
     /// What somebody should look at, though it keeps nothing from working.
     pub warnings: Vec<Problem>,
+}
+
+/// Where the parts of a slice are declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlicePlaces {
+    /// The primary.
+    pub primary: Place,
+    /// Each of the replicas.
+    pub replicas: Vec<Place>,
+    /// The account.
+    pub account: Place,
+    /// TLS.
+    pub tls: Place,
 }
 
 impl From<Namespace> for Admitted {
@@ -82,7 +95,7 @@ impl Namespace {
 struct Found {
     namespace: Option<Namespace>,
     user_places: Vec<Place>,
-    slice_places: Vec<Place>,
+    slice_places: Vec<SlicePlaces>,
 }
 
 impl Found {
@@ -90,8 +103,17 @@ impl Found {
         Self {
             namespace,
             user_places: draft.users.value.iter().map(|user| user.place.clone()).collect(),
-            slice_places: draft.slices.value.iter().map(|slice| slice.place.clone()).collect(),
+            slice_places: draft.slices.value.iter().map(|slice| slice_places(&slice.value)).collect(),
         }
+    }
+}
+
+fn slice_places(slice: &SliceDraft) -> SlicePlaces {
+    SlicePlaces {
+        primary: slice.primary.as_ref().map(|primary| primary.place.clone()).unwrap_or_default(),
+        replicas: slice.replicas.value.iter().map(|replica| replica.place.clone()).collect(),
+        account: slice.account.as_ref().map(|account| account.place.clone()).unwrap_or_default(),
+        tls: slice.tls.place.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Namespaces joined, and what changed between two joins.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy allows it in tests themselves")]
+
 use std::path::Path;
 
 use weir_catalog::{

@@ -74,6 +74,11 @@ impl<S: Source> Keeper<S> {
         &self.snapshot
     }
 
+    /// The namespaces in force, with what is known of their files.
+    pub fn admitted(&self) -> impl Iterator<Item = &Admitted> {
+        self.in_force.values()
+    }
+
     /// May something have changed since the last reload? Looks at the namespaces' files and at the files of passwords
     /// and certificates that they refer to; costs a `stat` for each.
     #[must_use]

@@ -1,5 +1,11 @@
 //! What is in force after each change of the stored texts.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests; clippy allows it in tests themselves"
+)]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use weir_catalog::{diff::NamespaceChange, diff::Part, problem::Problem, secret::Secret};

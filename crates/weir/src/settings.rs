@@ -3,16 +3,23 @@
 mod admit;
 mod value;
 
-use std::{net::SocketAddr, num::NonZero, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    num::NonZero,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use weir_catalog::{
     choice,
     document::Bytes,
     name::{Name, Zone},
-    problem::Place,
+    problem::{Place, Problem},
     stored,
 };
+use weir_store::Machine;
 use weir_wire::server_version::{Flavour, ServerVersion};
 
 pub(crate) use value::{ListenAddress, LogLevel, MetricsAddress, VersionText};
@@ -65,6 +72,20 @@ pub(crate) struct ListenerSettings {
     pub namespaces: Option<Vec<String>>,
     /// Where the file declares it.
     pub place: Place,
+}
+
+/// Reads a file of settings, with what somebody should look at.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn read(file: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Settings::admit(&text, file, &Machine),
+        Err(error) => {
+            let message = format!("the settings cannot be read: {error}");
+            Err(vec![Problem::error(file.display().to_string(), message).hint("--config names another file")])
+        }
+    }
 }
 
 choice! {

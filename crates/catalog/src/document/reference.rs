@@ -171,6 +171,8 @@ fn kind(row: &Row, path: &str) -> String {
         (Shape::Scalar { kind, example, .. }, true) => {
             format!("list; each {kind}, as in `[{example}]`")
         }
+        // a default is example enough
+        (Shape::Scalar { choices: [], kind, .. }, _) if matches!(row.need, Need::Default(_)) => kind.clone(),
         (Shape::Scalar { choices: [], kind, example }, _) => format!("{kind}, as in `{example}`"),
         (Shape::Scalar { choices, .. }, _) => {
             choices.iter().map(|choice| format!("`\"{}\"`", choice.text)).collect::<Vec<_>>().join(", ")

@@ -12,7 +12,9 @@ use weir_catalog::{
 };
 use weir_wire::server_version::{Flavour, ServerVersion};
 
-use super::{ListenAddress, ListenerDraft, ListenerSettings, ListenerTls, Settings, SettingsDraft, VersionText};
+use super::{
+    ListenAddress, ListenerDraft, ListenerSettings, ListenerTls, Settings, SettingsDraft, VersionText,
+};
 
 impl Settings {
     /// Admits the settings that `text` declares, with what somebody should look at. Paths are relative to the directory
@@ -112,7 +114,8 @@ impl Admission<'_> {
             let earlier = drafts.value.iter().take(index).find(|d| d.value.address.value == address.value);
             if let (Some(earlier), false) = (earlier, takes_any_port) {
                 let there = &earlier.value.address.place.path;
-                self.report.error(&address.place, format!("{} is the address of {there} already", address.value));
+                self.report
+                    .error(&address.place, format!("{} is the address of {there} already", address.value));
             }
         }
         drafts.value.iter().map(|draft| self.listener(draft)).collect()
@@ -124,7 +127,8 @@ impl Admission<'_> {
         if let (ListenAddress::Unix(_), false) = (&listener.address.value, from.value.is_empty()) {
             self.report.warning(&from.place, "`proxy_protocol_from` has no effect on a Unix socket");
         }
-        let names: Vec<String> = listener.namespaces.value.iter().map(|name| name.value.as_str().to_owned()).collect();
+        let names: Vec<String> =
+            listener.namespaces.value.iter().map(|name| name.value.as_str().to_owned()).collect();
         ListenerSettings {
             address: listener.address.value.clone(),
             tls: listener.tls.value,

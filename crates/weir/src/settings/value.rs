@@ -79,7 +79,8 @@ impl Scalar for MetricsAddress {
             return Ok(Self(None));
         }
         text.parse().map(|address| Self(Some(address))).map_err(|_| {
-            Wrong::value(format!("\"{text}\" is no IP address and port")).hint("for example \"127.0.0.1:9188\", or \"off\"")
+            Wrong::value(format!("\"{text}\" is no IP address and port"))
+                .hint("for example \"127.0.0.1:9188\", or \"off\"")
         })
     }
 
@@ -105,13 +106,16 @@ impl Scalar for LogLevel {
     fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = text_of(value)?;
         let is_level = |word: &str| {
-            ["off", "error", "warn", "info", "debug", "trace"].iter().any(|level| word.trim().eq_ignore_ascii_case(level))
+            ["off", "error", "warn", "info", "debug", "trace"]
+                .iter()
+                .any(|level| word.trim().eq_ignore_ascii_case(level))
         };
         // a filter takes any word for the name of a part, so a mistyped level must be found here
         let plain = text.split(',').filter(|part| !part.contains(['=', '[']));
         if text.trim().is_empty() || !plain.into_iter().all(is_level) || EnvFilter::try_new(text).is_err() {
-            return Err(Wrong::value(format!("\"{text}\" is no log level"))
-                .hint("off, error, warn, info, debug or trace, for example \"info\" or \"info,weir_backend=debug\""));
+            return Err(Wrong::value(format!("\"{text}\" is no log level")).hint(
+                "off, error, warn, info, debug or trace, for example \"info\" or \"info,weir_backend=debug\"",
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -1,0 +1,85 @@
+//! What only shows when settings and namespaces are looked at together.
+
+use std::path::Path;
+
+use weir_catalog::{admit::Admitted, problem::Problem};
+use weir_wire::server_version::Flavour;
+
+use crate::settings::{ListenerSettings, Settings};
+
+/// What is known of a slice's servers: from its file, or because they were asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KnownFlavour {
+    pub namespace: String,
+    pub slice: String,
+    pub flavour: Flavour,
+}
+
+/// What the files declare.
+pub(super) fn declared(namespaces: &[Admitted]) -> Vec<KnownFlavour> {
+    let slices = namespaces.iter().flat_map(|admitted| {
+        let namespace = &admitted.namespace;
+        namespace.slices.iter().map(|slice| (namespace.name.clone(), slice.name.clone(), slice.flavour))
+    });
+    slices
+        .filter_map(|(namespace, slice, flavour)| Some(KnownFlavour { namespace, slice, flavour: flavour? }))
+        .collect()
+}
+
+/// Listeners that name namespaces which are not there, and namespaces that no listener serves.
+pub(super) fn names(settings: &Settings, file: &Path, namespaces: &[Admitted]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let known: Vec<&str> = namespaces.iter().map(|admitted| admitted.namespace.name.as_str()).collect();
+    for listener in &settings.listeners {
+        let unknown = listener.namespaces.iter().flatten().filter(|name| !known.contains(&name.as_str()));
+        problems.extend(unknown.map(|name| {
+            at(listener, file, "namespaces", format!("no valid file declares namespace `{name}`")).hint(
+                format!("it would be {}", settings.namespaces_dir.join(format!("{name}.toml")).display()),
+            )
+        }));
+    }
+    for admitted in namespaces {
+        if !settings.listeners.iter().any(|listener| serves(listener, &admitted.namespace.name)) {
+            let warning = Problem::warning(&admitted.file, "no listener serves this namespace");
+            problems.push(warning.hint("name it in `namespaces` of a listener"));
+        }
+    }
+    problems
+}
+
+/// Listeners that would have to greet as MySQL and as MariaDB at once.
+pub(super) fn flavours(settings: &Settings, file: &Path, known: &[KnownFlavour]) -> Vec<Problem> {
+    settings.listeners.iter().filter_map(|listener| mixed(listener, file, known)).collect()
+}
+
+fn mixed(listener: &ListenerSettings, file: &Path, known: &[KnownFlavour]) -> Option<Problem> {
+    let served = || known.iter().filter(|known| serves(listener, &known.namespace));
+    let first_of = |flavour| served().find(|known| known.flavour == flavour);
+    let place = |known: &KnownFlavour| format!("slice `{}` of namespace `{}`", known.slice, known.namespace);
+    if let (Some(mysql), Some(mariadb)) = (first_of(Flavour::MySql), first_of(Flavour::MariaDb)) {
+        let message = format!(
+            "{} is served here, and it is MySQL; so is {}, and it is MariaDB",
+            place(mysql),
+            place(mariadb)
+        );
+        let hint = "a client is greeted before its namespace is known: give each its own listener, with `namespaces`";
+        return Some(at(listener, file, "namespaces", message).hint(hint));
+    }
+    let greets = listener.version.as_ref()?.flavour;
+    let other = served().find(|known| known.flavour != greets)?;
+    let message = format!("clients are greeted as by {greets}, but {} is {}", place(other), other.flavour);
+    Some(
+        at(listener, file, "version", message)
+            .hint("leave out `flavour` and `version`, and the servers' own are told"),
+    )
+}
+
+fn serves(listener: &ListenerSettings, namespace: &str) -> bool {
+    listener.namespaces.as_ref().is_none_or(|names| names.iter().any(|name| name == namespace))
+}
+
+fn at(listener: &ListenerSettings, file: &Path, key: &str, message: String) -> Problem {
+    let mut problem = Problem::error(file.display().to_string(), message).at(&listener.place);
+    problem.path = listener.place.path_of(key);
+    problem
+}

@@ -1,0 +1,206 @@
+//! `weir check --live`: what the servers themselves say.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+use weir_backend::{
+    Class, Connection, ConnectionError, Dialer, DialerOptions, state::Interner, tls_settings,
+};
+use weir_catalog::{
+    admit::{Admitted, SlicePlaces},
+    namespace::{AllowedDatabases, Namespace},
+    problem::{Place, Problem},
+    slice::{Instance, Slice},
+};
+use weir_wire::server_version::ServerVersion;
+
+use super::{cross::KnownFlavour, grants};
+
+/// Servers that are asked at once.
+const AT_ONCE: usize = 16;
+/// What questions to one server may take beyond the time that a login may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Family and version.
+    pub version: ServerVersion,
+    /// Does it refuse writes?
+    pub read_only: bool,
+    /// Lines of SHOW GRANTS.
+    pub grants: Vec<String>,
+    /// Databases that the account sees.
+    pub databases: Vec<String>,
+}
+
+/// Asks every server of every namespace. Returns what is wrong, and what the servers are.
+pub(super) async fn check(namespaces: &[Admitted]) -> (Vec<Problem>, Vec<KnownFlavour>) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for (n, admitted) in namespaces.iter().enumerate() {
+        for (s, slice) in admitted.namespace.slices.iter().enumerate() {
+            for (i, instance) in std::iter::once(&slice.primary).chain(&slice.replicas).enumerate() {
+                let (slice, instance, permits) = (slice.clone(), instance.clone(), Arc::clone(&permits));
+                let limit = admitted.namespace.pool.connect_timeout;
+                tasks.spawn(async move {
+                    let _permit = permits.acquire().await;
+                    ((n, s, i), look(&slice, &instance, limit).await)
+                });
+            }
+        }
+    }
+    let mut answers = tasks.join_all().await;
+    answers.sort_by_key(|(index, _)| *index);
+    let mut problems = Vec::new();
+    let mut known = Vec::new();
+    for (n, admitted) in namespaces.iter().enumerate() {
+        for (s, slice) in admitted.namespace.slices.iter().enumerate() {
+            let of_slice = answers.iter().filter(|((a, b, _), _)| (*a, *b) == (n, s));
+            let seen: Vec<&Result<Seen, String>> = of_slice.map(|(_, answer)| answer).collect();
+            let places = admitted.slice_places.get(s).cloned().unwrap_or_default();
+            let judged = Judged {
+                file: Path::new(&admitted.file),
+                namespace: &admitted.namespace,
+                slice,
+                places: &places,
+            };
+            problems.extend(judged.problems(&seen));
+            known.extend(seen.iter().filter_map(|answer| answer.as_ref().ok()).map(|seen| KnownFlavour {
+                namespace: admitted.namespace.name.clone(),
+                slice: slice.name.clone(),
+                flavour: seen.version.flavour,
+            }));
+        }
+    }
+    (problems, known)
+}
+
+/// Logs in as the namespace would, and asks.
+async fn look(slice: &Slice, instance: &Instance, limit: Duration) -> Result<Seen, String> {
+    let dialer = Dialer::new(DialerOptions {
+        address: instance.address.clone(),
+        account: slice.account.clone(),
+        tls_mode: slice.tls.mode,
+        tls: tls_settings(&slice.tls).map_err(|error| error.to_string())?,
+        states: Arc::new(Interner::default()),
+    });
+    let mut connection = dialer.dial(Class::default(), limit).await.map_err(|error| error.to_string())?;
+    match tokio::time::timeout(PATIENCE, ask(&mut connection)).await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
+async fn ask(connection: &mut Connection) -> Result<Seen, ConnectionError> {
+    let version = connection.server().version.clone();
+    let read_only = first_column(connection, "SELECT @@GLOBAL.read_only").await?;
+    let grants = first_column(connection, "SHOW GRANTS").await?;
+    let databases = first_column(connection, "SHOW DATABASES").await?;
+    let read_only = read_only.first().is_some_and(|value| value != "0");
+    Ok(Seen { version, read_only, grants, databases })
+}
+
+async fn first_column(connection: &mut Connection, sql: &str) -> Result<Vec<String>, ConnectionError> {
+    let rows = connection.query(sql).await?.rows()?;
+    let values = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
+    Ok(values.map(|value| String::from_utf8_lossy(&value).into_owned()).collect())
+}
+
+/// A slice whose servers' answers are judged.
+struct Judged<'a> {
+    file: &'a Path,
+    namespace: &'a Namespace,
+    slice: &'a Slice,
+    places: &'a SlicePlaces,
+}
+
+impl Judged<'_> {
+    /// What is wrong, given the answers of the primary and of the replicas, in their order.
+    fn problems(&self, answers: &[&Result<Seen, String>]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let places = std::iter::once(&self.places.primary).chain(&self.places.replicas);
+        let instances = std::iter::once(&self.slice.primary).chain(&self.slice.replicas);
+        for (index, ((answer, place), instance)) in answers.iter().zip(places).zip(instances).enumerate() {
+            match answer {
+                Ok(seen) => problems.extend(self.instance(index == 0, instance, place, seen)),
+                Err(error) => {
+                    let message =
+                        format!("cannot use {} as `{}`: {error}", instance.address, self.slice.account.user);
+                    problems.push(self.error(place, message));
+                }
+            }
+        }
+        let reached: Vec<&Seen> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        problems.extend(self.account(&reached));
+        problems.extend(self.databases(answers.first().and_then(|primary| primary.as_ref().ok())));
+        problems
+    }
+
+    fn instance(&self, is_primary: bool, instance: &Instance, place: &Place, seen: &Seen) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let flavour = seen.version.flavour;
+        if let Some(declared) = self.slice.flavour.filter(|declared| *declared != flavour) {
+            let message =
+                format!("{} is {flavour}, but the slice is declared as {declared}", instance.address);
+            problems.push(self.error(place, message).hint("correct `flavour` of the slice"));
+        }
+        match (is_primary, seen.read_only) {
+            (true, true) => problems.push(
+                self.warning(place, format!("the primary {} is read-only", instance.address))
+                    .hint("is it a replica? Otherwise SET GLOBAL read_only = OFF"),
+            ),
+            (false, false) => problems.push(
+                self.warning(place, format!("the replica {} takes writes", instance.address))
+                    .hint("is it the primary? Otherwise SET GLOBAL read_only = ON"),
+            ),
+            (true, false) | (false, true) => {}
+        }
+        problems
+    }
+
+    /// What its servers let the account do; a slice's servers are replicas of each other, so once is enough.
+    fn account(&self, seen: &[&Seen]) -> Vec<Problem> {
+        let mut found: Vec<String> = Vec::new();
+        for text in seen.iter().flat_map(|seen| grants::excess(&seen.grants, self.namespace)) {
+            if !found.contains(&text) {
+                found.push(text);
+            }
+        }
+        let user = &self.slice.account.user;
+        let problem = |text| {
+            self.warning(
+                &self.places.account,
+                format!("account `{user}` may do more than the namespace: {text}"),
+            )
+            .hint("grant it what the users of the namespace need, and no more")
+        };
+        found.into_iter().map(problem).collect()
+    }
+
+    fn databases(&self, primary: Option<&Seen>) -> Vec<Problem> {
+        let (Some(seen), AllowedDatabases::Only(allowed)) = (primary, &self.namespace.allowed_databases)
+        else {
+            return Vec::new();
+        };
+        let missing = allowed
+            .iter()
+            .filter(|name| !seen.databases.iter().any(|there| there.eq_ignore_ascii_case(name)));
+        let problem = |name: &String| {
+            let message = format!("database `{name}` is not on {}", self.slice.primary.address);
+            let mut problem = self.warning(&Place::default(), message);
+            problem.path = "allowed_databases".to_owned();
+            problem.hint("or the account may not see it")
+        };
+        missing.map(problem).collect()
+    }
+
+    fn error(&self, place: &Place, message: String) -> Problem {
+        Problem::error(self.file.display().to_string(), message).at(place)
+    }
+
+    fn warning(&self, place: &Place, message: String) -> Problem {
+        Problem::warning(self.file.display().to_string(), message).at(place)
+    }
+}

@@ -1,0 +1,86 @@
+//! `weir serve`: from the settings to a service.
+
+use std::{num::NonZero, path::Path, process::ExitCode};
+
+use anyhow::Result;
+use weir_gateway::{
+    ProcessLimits,
+    listener::{ClientTls, ListenAddress},
+};
+
+use crate::{
+    assemble::{ListenerParts, Parts},
+    keys::{CertificateFiles, KeyPlaces},
+    namespaces::Namespaces,
+    serve::Service,
+    settings::{self, ListenerSettings, ListenerTls, LogFormat, Settings},
+    telemetry::{self, LogForm},
+};
+
+use super::render;
+
+/// Reads the settings and serves. Settings that are not valid are printed as `weir check` prints them.
+pub(crate) fn run(file: &Path) -> Result<ExitCode> {
+    let (settings, warnings) = match settings::read(file) {
+        Ok(read) => read,
+        Err(problems) => {
+            render::to_stderr(&render::problems(&problems));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let form = match settings.log_format {
+        LogFormat::Text => LogForm::Text,
+        LogFormat::Json => LogForm::Json,
+    };
+    telemetry::start(form, &settings.log_level)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    service(settings).run()
+}
+
+fn service(settings: Settings) -> Service {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    Service {
+        namespaces: Namespaces::new(&settings.namespaces_dir),
+        http: settings.metrics,
+        drain_timeout: settings.drain_timeout,
+        parts: Parts {
+            workers: settings.workers.map_or_else(cores, NonZero::get),
+            limits: ProcessLimits {
+                client_connections: settings.client_connections,
+                bytes_in_flight: settings.bytes_in_flight,
+                login_timeout: settings.login_timeout,
+            },
+            keys: key_places(&settings),
+            zone: settings.zone,
+            listeners: settings.listeners.into_iter().map(listener).collect(),
+        },
+    }
+}
+
+/// Where keys are found, or kept once they are made.
+pub(crate) fn key_places(settings: &Settings) -> KeyPlaces {
+    KeyPlaces {
+        data_dir: settings.data_dir.clone(),
+        certificate: settings.certificate.clone().map(|(chain, key)| CertificateFiles { chain, key }),
+        rsa: settings.rsa_key.clone(),
+    }
+}
+
+fn listener(listener: ListenerSettings) -> ListenerParts {
+    ListenerParts {
+        address: match listener.address {
+            settings::ListenAddress::Tcp(address) => ListenAddress::Tcp(address),
+            settings::ListenAddress::Unix(path) => ListenAddress::Unix(path),
+        },
+        tls: match listener.tls {
+            ListenerTls::Off => ClientTls::Off,
+            ListenerTls::Preferred => ClientTls::Preferred,
+            ListenerTls::Required => ClientTls::Required,
+        },
+        proxy_protocol_from: listener.proxy_protocol_from,
+        version: listener.version,
+        namespaces: listener.namespaces,
+    }
+}
