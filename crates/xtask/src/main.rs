@@ -62,8 +62,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench { arguments } => {
+            let weir = cargo::build("weir", "weir", true)?;
             let mut bench = cargo::command();
-            bench.args(["run", "--release", "--package", "weir-bench", "--"]).args(arguments);
+            bench.args(["run", "--release", "--package", "weir-bench", "--", "--weir"]).arg(weir).args(arguments);
             cargo::exit_code_of(bench)
         }
         Command::Servers(command) => servers::run(command),
