@@ -18,8 +18,12 @@ impl Session {
     /// COM_QUERY.
     pub(super) async fn query(&mut self, request: &mut Request) -> Result<(), SessionError> {
         let begin = Instant::now();
-        if self.wanted.is_none() {
-            Box::pin(self.learn_state()).await?;
+        if self.wanted.is_none()
+            && let Err(error) = Box::pin(self.learn_state()).await
+        {
+            // counted all the same: else nobody sees the errors of a server that was never reached
+            self.tenant.counters(self.worker.id).answered(Kind::Other, begin.elapsed(), true);
+            return Err(error);
         }
         let mut statement = self.worker.statement();
         if let Some(wanted) = &self.wanted {
