@@ -158,7 +158,10 @@ impl Lexer {
             b'`' => self.quoted(buf, at, last, pass),
             b'@' => self.variable(buf, at, last, pass),
             b'.' => self.dot(buf, at, last, pass),
-            b'(' => Ok(self.sign(at + 1, |pass| pass.open(), pass)),
+            b'(' => {
+                let glued = self.before == Before::Name;
+                Ok(self.sign(at + 1, |pass| pass.open(glued), pass))
+            }
             b')' => Ok(self.sign(at + 1, |pass| pass.close(), pass)),
             b',' => Ok(self.sign(at + 1, |pass| pass.comma(), pass)),
             b';' => {

@@ -245,8 +245,9 @@ impl Pass {
             self.prev = Prev::Plain;
             return;
         }
+        let call = if word.call == Call::Infix { self.infix(keyword) } else { word.call };
         self.react(keyword, text);
-        self.prev = if plain { Prev::Plain } else { Prev::Word(keyword, word.call) };
+        self.prev = if plain { Prev::Plain } else { Prev::Word(keyword, call) };
     }
 
     pub(crate) fn quoted(&mut self, name: crate::lexer::Quoted<'_>) {
@@ -285,14 +286,15 @@ impl Pass {
         self.query_word(keyword);
     }
 
-    pub(crate) fn open(&mut self) {
+    /// `(`; `glued`: directly behind a name.
+    pub(crate) fn open(&mut self, glued: bool) {
         self.normal.open();
         self.tokens += 1;
-        if self.frame.mode == Mode::Start {
+        if self.frame.mode == Mode::Start || (self.verb == Verb::Explain && self.is_outermost()) {
             self.start_query();
             self.frame.mode = Mode::QueryStart;
         }
-        let last_insert_id = self.call();
+        let last_insert_id = self.call(glued);
         if self.frames.len() >= DEEPEST {
             self.unreadable();
             return;
@@ -339,7 +341,8 @@ impl Pass {
         self.normal.comma();
         self.tokens += 1;
         self.other_start();
-        if matches!(self.frame.mode, Mode::TableTail | Mode::On) {
+        // In old servers INTERSECT and EXCEPT are names.
+        if matches!(self.frame.mode, Mode::TableTail | Mode::On | Mode::QueryStart) {
             self.frame.mode = Mode::Tables;
         }
         if self.is_outermost() {

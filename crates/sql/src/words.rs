@@ -2,19 +2,31 @@
 
 mod functions;
 
-use crate::Flavour;
+use crate::{Dialect, Flavour};
 
 /// What a word is when a parenthesis follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Grammar, not a call: `IN (`, `DECIMAL(10)`.
     Grammar,
+    /// Grammar behind an operand (`LIKE 'x' ESCAPE ('!')`), elsewhere a name.
+    Infix,
     /// A built-in function without side effect whose answer is the same on every replica, on both flavours.
     Pure,
     /// The same, known to MySQL only (elsewhere it would be a user's function).
     PureMySql,
     /// The same, known to MariaDB only.
     PureMariaDb,
+    /// The same, known to MariaDB and to MySQL before 9.6, which left it to a component.
+    PureOld,
+    /// Pure if the parenthesis follows at once; `count (` with a space is a user's function.
+    Glued,
+    /// The same, known to MySQL only.
+    GluedMySql,
+    /// The same, known to MariaDB only.
+    GluedMariaDb,
+    /// Reserved and so always pure on MySQL, like `Glued` on MariaDB.
+    Window,
     /// A built-in whose answer belongs to one server or session.
     Differs,
     /// A built-in with an effect of its own: see `pass::calls`.
@@ -24,13 +36,23 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Is a call of it harmless on a server of this flavour?
-    pub(crate) fn is_pure(self, flavour: Flavour) -> bool {
+    /// Is a call of it harmless on such a server? `glued`: its parenthesis follows at once.
+    ///
+    /// Which name is resolved how was asked of MySQL 9.7 and MariaDB 10.11, with a stored function of each name.
+    /// With IGNORE_SPACE in `sql_mode` a space makes no difference; that the call then counts as unknown only
+    /// costs its way to the primary.
+    pub(crate) fn is_pure(self, dialect: &Dialect, glued: bool) -> bool {
+        let mysql = dialect.flavour == Flavour::MySql;
         match self {
             Call::Pure => true,
-            Call::PureMySql => flavour == Flavour::MySql,
-            Call::PureMariaDb => flavour == Flavour::MariaDb,
-            _ => false,
+            Call::PureMySql => mysql,
+            Call::PureMariaDb => !mysql,
+            Call::PureOld => !mysql || dialect.version < 90_600,
+            Call::Glued => glued,
+            Call::GluedMySql => mysql && glued,
+            Call::GluedMariaDb => !mysql && glued,
+            Call::Window => mysql || glued,
+            Call::Grammar | Call::Infix | Call::Differs | Call::Special | Call::Unknown => false,
         }
     }
 }
@@ -74,22 +96,22 @@ words! {
     Table "table" Grammar; Truncate "truncate" Pure; Uninstall "uninstall" Unknown; Unlock "unlock" Unknown;
     Update "update" Unknown; Use "use" Unknown; Values "values" Grammar; While "while" Grammar; With "with" Unknown; Xa "xa" Unknown;
     // clauses and their modifiers
-    Add "add" Grammar; Against "against" Grammar; All "all" Grammar; And "and" Grammar; Any "any" Grammar; As "as" Grammar;
+    Add "add" Grammar; Against "against" Infix; All "all" Grammar; And "and" Grammar; Any "any" Grammar; As "as" Grammar;
     Atomic "atomic" Unknown; Between "between" Grammar; Binary "binary" Grammar; By "by" Grammar; Case "case" Grammar;
-    Character "character" Grammar; Charset "charset" Pure; Collate "collate" Grammar; Column "column" Grammar; Columns "columns" Grammar;
-    Compare "compare" Unknown; Concurrent "concurrent" Unknown; Connection "connection" Unknown; Count "count" Pure; Database "database" Pure;
+    Character "character" Grammar; Charset "charset" Pure; Collate "collate" Grammar; Column "column" Grammar; Columns "columns" Infix;
+    Compare "compare" Unknown; Concurrent "concurrent" Unknown; Connection "connection" Unknown; Count "count" Glued; Database "database" Pure;
     Databases "databases" Unknown; Default "default" Pure; Delayed "delayed" Unknown; Distinct "distinct" Grammar;
     DistinctRow "distinctrow" Grammar; Div "div" Grammar; Duplicate "duplicate" Unknown; Each "each" Unknown; Else "else" Grammar;
-    ElseIf "elseif" Grammar; Errors "errors" Unknown; Escape "escape" Grammar; Event "event" Unknown; Events "events" Unknown;
+    ElseIf "elseif" Grammar; Errors "errors" Unknown; Escape "escape" Infix; Event "event" Unknown; Events "events" Unknown;
     Except "except" Grammar; Exists "exists" Grammar; Export "export" Unknown; Extended "extended" Unknown;
     Fields "fields" Unknown; Follows "follows" Unknown; For "for" Grammar; Force "force" Unknown; Format "format" Pure; From "from" Grammar;
     Full "full" Unknown; Function "function" Unknown; Global "global" Unknown; Grants "grants" Unknown; Group "group" Grammar;
-    Hash "hash" Grammar; Having "having" Grammar; HighPriority "high_priority" Unknown; Hour "hour" Pure; If "if" Pure;
-    Ignore "ignore" Unknown; Immediate "immediate" Grammar; In "in" Grammar; Index "index" Grammar; Indexes "indexes" Unknown;
+    Hash "hash" Unknown; Having "having" Grammar; HighPriority "high_priority" Unknown; Hour "hour" Pure; If "if" Pure;
+    Ignore "ignore" Unknown; Immediate "immediate" Unknown; In "in" Grammar; Index "index" Grammar; Indexes "indexes" Unknown;
     Instance "instance" Unknown; Intersect "intersect" Grammar; Interval "interval" Pure; Into "into" Grammar; Is "is" Grammar;
-    Join "join" Grammar; Key "key" Grammar; Keys "keys" Unknown; Lateral "lateral" Grammar; Left "left" Pure; Like "like" Grammar;
-    Limit "limit" Grammar; List "list" Grammar; Local "local" Unknown; Logfile "logfile" Unknown; LowPriority "low_priority" Unknown;
-    Member "member" Unknown; Mod "mod" Pure; Names "names" Unknown; Not "not" Grammar; Of "of" Grammar; Offset "offset" Grammar;
+    Join "join" Grammar; Key "key" Grammar; Keys "keys" Unknown; Lateral "lateral" Unknown; Left "left" Pure; Like "like" Grammar;
+    Limit "limit" Grammar; List "list" Unknown; Local "local" Unknown; Logfile "logfile" Unknown; LowPriority "low_priority" Unknown;
+    Member "member" Unknown; Mod "mod" Pure; Names "names" Unknown; Not "not" Grammar; Of "of" Infix; Offset "offset" Grammar;
     On "on" Grammar; Only "only" Unknown; Or "or" Grammar; Order "order" Unknown; Over "over" Grammar; Package "package" Unknown;
     Partition "partition" Grammar; Partitions "partitions" Unknown; Password "password" PureMariaDb; Persist "persist" Unknown;
     PersistOnly "persist_only" Unknown; Precedes "precedes" Unknown; Prev "previous" Unknown; Privileges "privileges" Unknown;
@@ -101,11 +123,11 @@ words! {
     Slave "slave" Unknown; Soname "soname" Unknown; Some "some" Grammar; Sounds "sounds" Unknown; Spatial "spatial" Unknown;
     SqlCalcFoundRows "sql_calc_found_rows" Grammar; Statement "statement" Unknown; Status "status" Unknown; StraightJoin "straight_join" Grammar;
     SystemTime "system_time" Unknown; Tables "tables" Unknown; Tablespace "tablespace" Unknown; Temporary "temporary" Unknown;
-    Than "than" Grammar; Then "then" Grammar; To "to" Unknown; Transaction "transaction" Unknown; Trigger "trigger" Unknown;
-    Triggers "triggers" Unknown; Type "type" Unknown; Undo "undo" Unknown; Union "union" Grammar; Unique "unique" Grammar; Until "until" Grammar;
+    Than "than" Unknown; Then "then" Grammar; To "to" Unknown; Transaction "transaction" Unknown; Trigger "trigger" Unknown;
+    Triggers "triggers" Unknown; Type "type" Unknown; Undo "undo" Unknown; Union "union" Grammar; Unique "unique" Grammar; Until "until" Unknown;
     User "user" Differs; Using "using" Grammar; Value "value" Grammar; Variables "variables" Unknown; View "view" Unknown;
     Warnings "warnings" Unknown; When "when" Grammar; Where "where" Grammar; Window "window" Unknown; Within "within" Unknown;
-    Work "work" Unknown; Write "write" Unknown; Xor "xor" Grammar; Qualify "qualify" Grammar; Primary "primary" Unknown;
+    Work "work" Unknown; Write "write" Unknown; Xor "xor" Grammar; Qualify "qualify" Infix; Primary "primary" Unknown;
     Minus "minus" Unknown; Hard "hard" Unknown; Soft "soft" Unknown; Id "id" Unknown; Next "next" Unknown; Oj "oj" Unknown;
     Rollup "rollup" Unknown; Body "body" Unknown; Diagnostics "diagnostics" Unknown; Component "component" Unknown; Reference "reference" Unknown;
     // functions with an effect or an answer of their own

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{MARIADB, MYSQL, joined, seen};
+use support::{joined, seen};
 
 #[test]
 fn every_database_in_a_table_position_is_named_and_no_alias_is() {
@@ -10,14 +10,9 @@ fn every_database_in_a_table_position_is_named_and_no_alias_is() {
     let mut count = 0;
     for row in support::rows(include_str!("data/databases.txt")) {
         let [dialect, expected, sql] = row[..] else { panic!("a row needs three columns: {row:?}") };
-        let dialects: &[_] = match dialect {
-            "my" => &[MYSQL],
-            "ma" => &[MARIADB],
-            _ => &[MYSQL, MARIADB],
-        };
         let expected = if expected == "-" { "" } else { expected };
         let sql = sql.replace('␤', "\n");
-        for dialect in dialects {
+        for dialect in support::dialects_of(dialect) {
             count += 1;
             let found = joined(&seen(sql.as_bytes(), dialect).databases);
             if found != expected {

@@ -7,14 +7,13 @@ use crate::words::{Call, Keyword, Word};
 impl Pass {
     /// A parenthesis opens: is it a call, and of what? Gives whether it is one of `LAST_INSERT_ID`.
     #[inline]
-    pub(super) fn call(&mut self) -> bool {
+    pub(super) fn call(&mut self, glued: bool) -> bool {
         match self.prev {
             Prev::Word(_, Call::Grammar) => false,
-            Prev::Word(_, Call::Pure) if self.chain.parts == 1 => false,
             Prev::Word(keyword, call) if self.chain.parts == 1 => {
-                self.named_call(Word { keyword, call }, false)
+                self.named_call(Word { keyword, call }, call.is_pure(&self.dialect, glued))
             }
-            Prev::Quoted(word) if self.chain.parts == 1 => self.named_call(word, true),
+            Prev::Quoted(word) if self.chain.parts == 1 => self.named_call(word, false),
             Prev::Plain if self.chain.parts > 1 => {
                 self.qualified_call();
                 false
@@ -23,21 +22,34 @@ impl Pass {
         }
     }
 
-    fn named_call(&mut self, word: Word, quoted: bool) -> bool {
-        // `WITH name (columns)`, `table alias (columns)`, `INSERT INTO t (columns)`, `CREATE TABLE t (...)`.
-        match self.frame.mode {
-            Mode::With => return false,
-            Mode::Names if word.call == Call::Unknown => return false,
-            Mode::TableTail if !self.is_factor || self.insert_head => return false,
-            _ => {}
+    fn named_call(&mut self, word: Word, pure: bool) -> bool {
+        let is_call = match self.frame.mode {
+            // `WITH name (columns)`, `LATERAL (`, `CREATE TABLE t (...)`
+            Mode::With | Mode::Tables => false,
+            Mode::Names => word.call != Call::Unknown,
+            // `table alias (columns)`, `INSERT INTO t (columns)`
+            Mode::TableTail => self.is_factor && !self.insert_head,
+            _ => true,
+        };
+        // Only in the place of a table is JSON_TABLE the built-in one.
+        let pure = pure && (word.keyword != Keyword::JsonTable || self.frame.mode == Mode::TableTail);
+        if !is_call || pure {
+            return false;
         }
         if word.call == Call::Special {
             return self.special_call(word.keyword);
         }
-        if quoted || !word.call.is_pure(self.dialect.flavour) {
-            self.raise(Level::Differs);
-        }
+        self.raise(Level::Differs);
         false
+    }
+
+    /// A word that is grammar behind an operand only; what cannot be told counts as a name.
+    pub(super) fn infix(&self, keyword: Keyword) -> Call {
+        let grammar = match keyword {
+            Keyword::Of => matches!(self.prev, Prev::Word(Keyword::Member, _)),
+            _ => matches!(self.prev, Prev::Literal | Prev::Close),
+        };
+        if grammar { Call::Grammar } else { Call::Unknown }
     }
 
     fn qualified_call(&mut self) {

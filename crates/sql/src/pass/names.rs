@@ -32,8 +32,10 @@ impl Pass {
     #[inline]
     pub(super) fn start_chain(&mut self, raw: &[u8], doubled: u8, may_qualify: bool) {
         self.chain.parts = 1;
-        self.chain.is_table =
-            matches!(self.frame.mode, Mode::Tables | Mode::TableTail | Mode::Names | Mode::Start);
+        self.chain.is_table = matches!(
+            self.frame.mode,
+            Mode::Tables | Mode::TableTail | Mode::Names | Mode::Start | Mode::QueryStart
+        );
         self.chain.is_recorded = false;
         if may_qualify {
             self.chain.first.clear();
@@ -60,8 +62,7 @@ impl Pass {
         self.prev = Prev::Plain;
         if self.chain.parts == 0 {
             // `.t` names a table of the default database.
-            self.chain.parts = 1;
-            self.chain.is_recorded = true;
+            self.start_chain(raw, doubled, true);
             if self.frame.mode == Mode::Tables {
                 self.frame.mode = Mode::TableTail;
             }

@@ -31,6 +31,7 @@ impl Pass {
             }
             K::Where | K::Having | K::Limit | K::Order | K::Group => self.leave_tables(),
             K::Returning if self.is_mariadb() => self.leave_tables(),
+            K::Qualify if !self.is_mariadb() && self.dialect.version >= 90_000 => self.leave_tables(),
             K::Set => {
                 self.insert_head = false;
                 self.leave_tables();

@@ -104,7 +104,8 @@ impl Pass {
             }
             Verb::Create | Verb::Alter | Verb::Drop => return self.ddl_word(keyword),
             Verb::Load => return self.load_word(keyword),
-            Verb::Handler => match keyword {
+            // The second word is the table.
+            Verb::Handler if self.tokens > 2 => match keyword {
                 K::Open => self.effect(Effects::HANDLER_OPEN),
                 K::Read | K::Close => self.effect(Effects::HANDLER_OTHER),
                 K::Where => self.frame.mode = Mode::Expr,
@@ -148,7 +149,11 @@ impl Pass {
                 }
             }
             K::Insert | K::Replace | K::Update | K::Delete => self.start_dml(keyword),
-            K::Into | K::Connection => self.raise(Level::Write),
+            K::Into => {
+                self.into = true;
+                self.raise(Level::Write);
+            }
+            K::Connection => self.raise(Level::Write),
             K::Database | K::Schema if after_for => self.expect = Expect::Database,
             _ => {}
         }
@@ -306,7 +311,10 @@ impl Pass {
             return Mode::Names;
         }
         match self.prev {
-            Prev::Word(K::Add | K::Column | K::Union | K::NextVal | K::LastVal | K::SetVal, _) => Mode::Names,
+            Prev::Word(K::Add | K::Column | K::Union | K::Using | K::NextVal | K::LastVal | K::SetVal, _) => {
+                Mode::Names
+            }
+            Prev::Word(K::Hash | K::List | K::Than | K::Default, _) => Mode::Expr,
             Prev::Equals => Mode::Names,
             Prev::Plain | Prev::Quoted(_) => self.list_inside(),
             Prev::Word(_, crate::words::Call::Unknown) => self.list_inside(),

@@ -227,3 +227,13 @@ pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| line.split('\t').collect())
 }
+
+/// The dialects that the first column of a row means.
+pub(crate) fn dialects_of(column: &str) -> &'static [Dialect] {
+    match column {
+        "my" => &[MYSQL],
+        "ma" => &[MARIADB],
+        "both" => &[MYSQL, MARIADB],
+        other => panic!("{other} is no dialect"),
+    }
+}
