@@ -520,19 +520,21 @@ fn default_plugin(flavour: Flavour) -> AuthPlugin {
 }
 
 /// What a listener greets with: what was set, else the lowest version among the primaries of its namespaces. While
-/// none was ever reached, MySQL 8.4.0.
+/// none was ever reached, MySQL 8.4.0; or MariaDB 10.11.0, if a slice is declared to be MariaDB.
 fn greeting_version(listener: &Listener, tenants: &Tenants) -> ServerVersion {
     if let Some(version) = &listener.version {
         return version.clone();
     }
-    tenants
-        .by_name
-        .values()
-        .filter(|t| listener.serves(&t.name))
-        .filter_map(|t| t.primary.dialer().facts())
-        .map(|facts| facts.version.clone())
-        .min_by_key(|version| version.number)
-        .unwrap_or(ServerVersion { flavour: Flavour::MySql, number: 80_400, text: "8.4.0".to_owned() })
+    let served = || tenants.by_name.values().filter(|t| listener.serves(&t.name));
+    let seen = served().filter_map(|t| t.primary.dialer().facts()).map(|facts| facts.version.clone());
+    seen.min_by_key(|version| version.number).unwrap_or_else(|| {
+        let is_mariadb = |t: &Arc<Tenant>| t.namespace.slices.iter().any(|s| s.flavour == Some(Flavour::MariaDb));
+        let (flavour, number, text) = match served().any(is_mariadb) {
+            true => (Flavour::MariaDb, 101_100, "10.11.0-MariaDB"),
+            false => (Flavour::MySql, 80_400, "8.4.0"),
+        };
+        ServerVersion { flavour, number, text: text.to_owned() }
+    })
 }
 
 /// What Weir can do for a client. Compression, query attributes, optional metadata and LOAD DATA LOCAL are not offered.
