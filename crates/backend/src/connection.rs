@@ -486,12 +486,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Sets the trackers to what Weir needs.
+    /// Sets the trackers to what Weir needs; the one for GTIDs cannot be set inside a transaction (1766).
     ///
     /// # Errors
     /// The server refused, or the connection failed.
-    pub async fn arm_trackers(&mut self) -> Result<(), ConnectionError> {
-        self.query(arm_trackers(self.server.version.flavour)).await.map(|_| ())
+    pub async fn arm_trackers(&mut self, with_gtids: bool) -> Result<(), ConnectionError> {
+        let all = arm_trackers(self.server.version.flavour);
+        if with_gtids {
+            self.query(all).await.map(|_| ())
+        } else {
+            self.query(&all.replace("SESSION session_track_gtids=OWN_GTID,", "")).await.map(|_| ())
+        }
     }
 
     /// Takes the socket out of its event loop before the connection goes to another worker. TLS stays where it is.

@@ -224,6 +224,11 @@ impl Session {
         }
     }
 
+    /// Is a transaction open, or would any statement open one?
+    pub(crate) fn may_be_in_transaction(&self) -> bool {
+        self.in_transaction || !self.status.contains(Status::AUTOCOMMIT)
+    }
+
     /// COM_SET_OPTION: multi-statements on (0) or off (1), kept here and given to each connection that needs it.
     async fn set_option(&mut self, option: u16) -> Result<(), SessionError> {
         match option {
@@ -276,7 +281,9 @@ impl Session {
         if dirty {
             held.checkout.mark_dirty();
         }
-        if kill_on_its_way {
+        // a reset does not take back roles and profiles on MariaDB
+        let survives_reset = self.pins.intersects(Pins::ROLE | Pins::PROFILING);
+        if kill_on_its_way || survives_reset {
             held.checkout.exchange_begins();
         }
         held.checkout.give_back();

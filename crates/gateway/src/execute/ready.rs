@@ -99,8 +99,11 @@ impl Session {
         for (name, value) in self.virtuals.iter().filter(|(name, _)| !TRACKERS.contains(&&**name)) {
             assign(name, &literal(value));
         }
-        for name in TRACKERS.iter().filter(|name| lend_trackers && has_tracker(flavour, name)) {
-            match self.virtuals.iter().find(|(known, _)| &**known == *name) {
+        // MySQL does not let go of this one inside a transaction (1766)
+        let fixed = |name: &&[u8]| *name == b"session_track_gtids" && self.may_be_in_transaction();
+        let trackers = TRACKERS.iter().copied().filter(|name| lend_trackers && has_tracker(flavour, name));
+        for name in trackers.filter(|name| !fixed(name)) {
+            match self.virtuals.iter().find(|(known, _)| &**known == name) {
                 Some((_, value)) => assign(name, &literal(value)),
                 None => assign(name, "DEFAULT"),
             }

@@ -27,6 +27,9 @@ use super::{Held, Session};
 /// Warnings are kept up to this size for a session without a connection.
 const MOST_SAVED: usize = 64 << 10;
 
+/// After it a connection has no warnings and no error. On MariaDB only a statement that uses a table clears them.
+const CLEARS_CONDITIONS: &str = "DO (SELECT COUNT(*) FROM (SELECT 1) t)";
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
@@ -84,6 +87,11 @@ impl Diagnostics {
         if summary.has_rows {
             self.found_rows = summary.rows;
         }
+    }
+
+    /// The session set its LAST_INSERT_ID().
+    pub(super) fn expect_insert_id(&mut self) {
+        self.insert_id_unread = true;
     }
 
     /// Must something be read before the connection may go?
@@ -214,7 +222,7 @@ impl Session {
         let effects = job.statement.effects;
         if effects.intersects(Effects::READS_DIAGNOSTICS) && !held.ran {
             match &self.diagnostics.condition {
-                None => held.checkout.query("DO 0").await.map(|_| ())?,
+                None => held.checkout.query(CLEARS_CONDITIONS).await.map(|_| ())?,
                 Some(condition) => match held.checkout.query(&condition.signal()).await {
                     Ok(_) | Err(ConnectionError::Server { .. }) => {}
                     Err(error) => return Err(error),

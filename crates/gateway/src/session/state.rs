@@ -101,6 +101,10 @@ impl Session {
         held.ran = true;
         held.checkout.set_last_statement(self.next_number());
         held.has_insert_id |= summary.last_insert_id != 0;
+        if statement.assigned_variables().any(|name| matches!(name, b"last_insert_id" | b"identity")) {
+            held.has_insert_id = true;
+            self.diagnostics.expect_insert_id();
+        }
         let mut pins = Pins::of(statement);
         if held.trackers_lent {
             let taken = Box::pin(self.take_trackers_back(&mut held, job)).await;
@@ -282,7 +286,7 @@ impl Session {
         };
         let values = held.checkout.query(&ask(&names)).await?.rows()?;
         let everything = held.checkout.query(&state::select_all(flavour)).await?.rows()?;
-        held.checkout.arm_trackers().await?;
+        held.checkout.arm_trackers(!self.may_be_in_transaction()).await?;
         held.trackers_lent = false;
         held.checkout.mark_dirty();
         let assigned: Vec<&[u8]> = job.statement.assigned_variables().collect();
