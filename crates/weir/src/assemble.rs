@@ -93,7 +93,8 @@ impl Assembled {
             true => Some(parts.keys.tls()?),
             false => None,
         };
-        let materials = Materials { workers: parts.workers, states: Arc::new(Interner::default()), zone: parts.zone };
+        let materials =
+            Materials { workers: parts.workers, states: Arc::new(Interner::default()), zone: parts.zone };
         let built = build(without_broken_tls(snapshot), None, &materials)?;
         let states = Arc::clone(&materials.states);
         let keys = LoginKeys::new(rsa);
@@ -104,7 +105,8 @@ impl Assembled {
         let mut listeners = Vec::new();
         for (listener, bound) in parts.listeners.into_iter().zip(bound) {
             addresses.push(actual_address(&listener.address, &bound)?);
-            let tls_config = tls.as_ref().filter(|_| listener.tls != ClientTls::Off).cloned().map(ArcSwap::new);
+            let tls_config =
+                tls.as_ref().filter(|_| listener.tls != ClientTls::Off).cloned().map(ArcSwap::new);
             let listener = Arc::new(Listener {
                 address: listener.address,
                 tls: listener.tls,
@@ -126,7 +128,8 @@ impl Assembled {
     /// TLS to the servers of a namespace cannot be set up; then everything stays as it was.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Vec<Arc<Pool>>> {
         if let Some((namespace, error)) = broken_tls(&snapshot).pop() {
-            return Err(error).with_context(|| format!("namespace {namespace}: TLS to its servers cannot be set up"));
+            return Err(error)
+                .with_context(|| format!("namespace {namespace}: TLS to its servers cannot be set up"));
         }
         let (_, before) = self.gateway.tenants();
         let built = build(snapshot, Some(&before), &self.materials)?;
@@ -143,10 +146,14 @@ impl Assembled {
             Ok(rsa) => self.gateway.keys.rsa.store(rsa),
             Err(error) => {
                 whole = false;
-                tracing::error!(error = format!("{error:#}"), "the RSA key was not taken; the one before stays in use");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the RSA key was not taken; the one before stays in use"
+                );
             }
         }
-        let configs: Vec<_> = self.listeners.iter().filter_map(|listener| listener.tls_config.as_ref()).collect();
+        let configs: Vec<_> =
+            self.listeners.iter().filter_map(|listener| listener.tls_config.as_ref()).collect();
         if configs.is_empty() {
             return whole;
         }
@@ -190,10 +197,10 @@ impl Assembled {
     pub(crate) fn stop(self) {
         self.workers.stop();
         for listener in &self.listeners {
-            if let ListenAddress::Unix(path) = &listener.address {
-                if let Err(error) = fs::remove_file(path) {
-                    tracing::warn!(path = %path.display(), %error, "the socket's file could not be removed");
-                }
+            if let ListenAddress::Unix(path) = &listener.address
+                && let Err(error) = fs::remove_file(path)
+            {
+                tracing::warn!(path = %path.display(), %error, "the socket's file could not be removed");
             }
         }
     }
@@ -201,7 +208,8 @@ impl Assembled {
 
 /// Namespaces whose certificates cannot be used, though each of the files can be read.
 fn broken_tls(snapshot: &Snapshot) -> Vec<(String, TlsError)> {
-    let slices = snapshot.namespaces.values().flat_map(|n| n.slices.iter().map(move |slice| (&n.name, slice)));
+    let slices =
+        snapshot.namespaces.values().flat_map(|n| n.slices.iter().map(move |slice| (&n.name, slice)));
     slices.filter_map(|(name, slice)| Some((name.clone(), tls_settings(&slice.tls).err()?))).collect()
 }
 
@@ -227,8 +235,12 @@ fn bind_all(listeners: &[ListenerParts], workers: usize) -> Result<Vec<Vec<Bound
     let bound = listeners.iter().map(|listener| {
         let shown = shown_address(&listener.address);
         bind(&listener.address, workers).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => anyhow!("cannot listen on {shown}: another process listens there already"),
-            io::ErrorKind::AddrNotAvailable => anyhow!("cannot listen on {shown}: this machine has no such address"),
+            io::ErrorKind::AddrInUse => {
+                anyhow!("cannot listen on {shown}: another process listens there already")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                anyhow!("cannot listen on {shown}: this machine has no such address")
+            }
             _ => anyhow!("cannot listen on {shown}: {error}"),
         })
     });
@@ -317,12 +329,20 @@ mod tests {
         let key = || assembled.gateway.keys.rsa.load().public_pem().to_owned();
         let (first, first_key) = (shown(&assembled, dir.path()), key());
         assert!(assembled.reload_keys());
-        assert_eq!((shown(&assembled, dir.path()), key()), (first.clone(), first_key.clone()), "nothing changed");
+        assert_eq!(
+            (shown(&assembled, dir.path()), key()),
+            (first.clone(), first_key.clone()),
+            "nothing changed"
+        );
 
         fs::write(dir.path().join("server-key.pem"), "no key").unwrap();
         fs::write(dir.path().join("private_key.pem"), "no key").unwrap();
         assert!(!assembled.reload_keys());
-        assert_eq!((shown(&assembled, dir.path()), key()), (first.clone(), first_key.clone()), "the old ones stay");
+        assert_eq!(
+            (shown(&assembled, dir.path()), key()),
+            (first.clone(), first_key.clone()),
+            "the old ones stay"
+        );
 
         for name in ["server-cert.pem", "server-key.pem", "private_key.pem"] {
             fs::remove_file(dir.path().join(name)).unwrap();
@@ -342,7 +362,10 @@ mod tests {
         let socket = dir.path().join("taken.sock");
         let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for (address, expected) in [
-            (ListenAddress::Tcp(taken), format!("cannot listen on {taken}: another process listens there already")),
+            (
+                ListenAddress::Tcp(taken),
+                format!("cannot listen on {taken}: another process listens there already"),
+            ),
             (
                 ListenAddress::Tcp("192.0.2.1:3306".parse().unwrap()),
                 "cannot listen on 192.0.2.1:3306: this machine has no such address".to_owned(),

@@ -87,7 +87,9 @@ async fn show(arguments: &Arguments) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     let password = random_password()?;
     let assembled = assemble(arguments, account, &password, folder.path())?;
-    let Some(ListenAddress::Tcp(address)) = assembled.addresses.first().cloned() else { bail!("no listener") };
+    let Some(ListenAddress::Tcp(address)) = assembled.addresses.first().cloned() else {
+        bail!("no listener")
+    };
     say(&format!("weir listens on {address}\n"))?;
     let session = async {
         let mut client = Client::connect(&address.to_string(), USER, &password).await?;
@@ -98,15 +100,13 @@ async fn show(arguments: &Arguments) -> Result<ExitCode> {
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
     };
-    if let Ok(true) = outcome {
-        if !arguments.once {
-            say(&invitation(address, &password))?;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            say("\nweir ends")?;
+    if matches!(outcome, Ok(true)) && !arguments.once {
+        say(&invitation(address, &password))?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        say("\nweir ends")?;
     }
     assembled.cut_off().await;
     assembled.stop();
@@ -137,7 +137,10 @@ async fn clear(servers: &mut [Server]) -> Result<()> {
         "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='{DATABASE}' AND TABLE_NAME NOT IN ({ours})"
     );
     if let Some(table) = primary.query(&others).await?.into_iter().flatten().next() {
-        bail!("{} has a table {DATABASE}.{table} that the demo did not make: it is left alone", primary.address);
+        bail!(
+            "{} has a table {DATABASE}.{table} that the demo did not make: it is left alone",
+            primary.address
+        );
     }
     primary.query(&format!("DROP DATABASE IF EXISTS {DATABASE}")).await?;
     let written = primary.written().await?;
@@ -149,10 +152,7 @@ async fn clear(servers: &mut [Server]) -> Result<()> {
 
 fn assemble(arguments: &Arguments, account: Secret, password: &str, folder: &Path) -> Result<Assembled> {
     let mut machine = Imagined::default();
-    machine.files.insert(
-        "demo/account".into(),
-        SecretFile { secret: account, exposure: Exposure::Private },
-    );
+    machine.files.insert("demo/account".into(), SecretFile { secret: account, exposure: Exposure::Private });
     let replicas: Vec<String> = arguments.replica.iter().map(|a| format!("{{ address = {a:?} }}")).collect();
     let text = format!(
         "allowed_databases = [\"*\"]\n\

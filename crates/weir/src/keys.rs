@@ -15,7 +15,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -74,7 +75,8 @@ impl KeyPlaces {
         };
         let pem = fs::read(&path).with_context(|| format!("cannot read the RSA key {}", path.display()))?;
         warn_if_exposed(&path);
-        let pair = RsaKeyPair::from_pem(&pem).with_context(|| format!("cannot use the RSA key {}", path.display()))?;
+        let pair = RsaKeyPair::from_pem(&pem)
+            .with_context(|| format!("cannot use the RSA key {}", path.display()))?;
         Ok(Arc::new(pair))
     }
 }
@@ -94,7 +96,11 @@ fn server_config(files: &CertificateFiles) -> Result<Arc<ServerConfig>> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .with_context(|| {
-            format!("cannot use the certificate {} with the key {}", files.chain.display(), files.key.display())
+            format!(
+                "cannot use the certificate {} with the key {}",
+                files.chain.display(),
+                files.key.display()
+            )
         })?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // new with each certificate: a resumed session would not see that the certificate changed
@@ -107,12 +113,14 @@ fn server_config(files: &CertificateFiles) -> Result<Arc<ServerConfig>> {
 /// The certificate that Weir made for itself, now or at an earlier start.
 fn made_certificate(data_dir: &Path) -> Result<CertificateFiles> {
     let _lock = lock(data_dir)?;
-    let files = CertificateFiles { chain: data_dir.join("server-cert.pem"), key: data_dir.join("server-key.pem") };
+    let files =
+        CertificateFiles { chain: data_dir.join("server-cert.pem"), key: data_dir.join("server-key.pem") };
     match (files.chain.exists(), files.key.exists()) {
         (true, true) => return Ok(files),
         (false, false) => {}
         (chain, _) => {
-            let (there, missing) = if chain { (&files.chain, &files.key) } else { (&files.key, &files.chain) };
+            let (there, missing) =
+                if chain { (&files.chain, &files.key) } else { (&files.key, &files.chain) };
             bail!(
                 "{} is there, but {} is missing: put it back, or remove both and they are made anew",
                 there.display(),
@@ -125,7 +133,8 @@ fn made_certificate(data_dir: &Path) -> Result<CertificateFiles> {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     authority.distinguished_name.push(DnType::CommonName, "Weir auto-generated authority");
-    let authority_certificate = authority.self_signed(&authority_key).context("no certificate could be made")?;
+    let authority_certificate =
+        authority.self_signed(&authority_key).context("no certificate could be made")?;
 
     let server_key = KeyPair::generate().context("no key could be made")?;
     let mut server = valid_now(named(host_name()));
@@ -174,7 +183,8 @@ fn named(host: Option<String>) -> CertificateParams {
 fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    let is_name = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     is_name.then(|| name.to_owned())
 }
 
@@ -189,7 +199,10 @@ fn valid_now(mut params: CertificateParams) -> CertificateParams {
 /// Two processes that start together do not make keys at the same time. Held until dropped.
 fn lock(data_dir: &Path) -> Result<File> {
     fs::create_dir_all(data_dir).with_context(|| {
-        format!("cannot make the data directory {} (set `data_dir` to one that Weir may write)", data_dir.display())
+        format!(
+            "cannot make the data directory {} (set `data_dir` to one that Weir may write)",
+            data_dir.display()
+        )
     })?;
     let directory = File::open(data_dir).with_context(|| format!("cannot open {}", data_dir.display()))?;
     directory.lock().with_context(|| format!("cannot lock {}", data_dir.display()))?;
@@ -249,7 +262,14 @@ mod tests {
         let places = places(&dir.path().join("new"));
         let first = places.rsa().unwrap();
         places.tls().unwrap();
-        let names = ["ca.pem", "ca-key.pem", "server-cert.pem", "server-key.pem", "private_key.pem", "public_key.pem"];
+        let names = [
+            "ca.pem",
+            "ca-key.pem",
+            "server-cert.pem",
+            "server-key.pem",
+            "private_key.pem",
+            "public_key.pem",
+        ];
         let texts = || names.map(|name| fs::read_to_string(places.data_dir.join(name)).unwrap());
         let made = texts();
         places.tls().unwrap();
@@ -264,7 +284,8 @@ mod tests {
 
     #[test]
     fn half_of_a_pair_is_an_error_that_says_which_half() {
-        for (name, missing) in [("server-cert.pem", "server-key.pem"), ("server-key.pem", "server-cert.pem")] {
+        for (name, missing) in [("server-cert.pem", "server-key.pem"), ("server-key.pem", "server-cert.pem")]
+        {
             let dir = tempfile::tempdir().unwrap();
             places(dir.path()).tls().unwrap();
             fs::remove_file(dir.path().join(missing)).unwrap();

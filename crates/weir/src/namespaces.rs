@@ -121,7 +121,8 @@ impl Surroundings for Files {
 
     fn check_readable(&self, path: &Path) -> Result<(), String> {
         Machine.check_readable(path)?;
-        let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let certificates =
+            CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let has_certificate = certificates.is_ok_and(|list| !list.is_empty());
         match has_certificate || PrivateKeyDer::from_pem_file(path).is_ok() {
             true => Ok(()),

@@ -39,8 +39,9 @@ fn filter(variable: Option<&str>, level: &str) -> Result<EnvFilter> {
         Some(text) => (text, LEVEL_VARIABLE),
         None => (level, "the log level"),
     };
-    EnvFilter::try_new(text)
-        .with_context(|| format!("{source} is \"{text}\"; for example \"info\", or \"info,weir_backend=debug\""))
+    EnvFilter::try_new(text).with_context(|| {
+        format!("{source} is \"{text}\"; for example \"info\", or \"info,weir_backend=debug\"")
+    })
 }
 
 /// A panic is a defect of Weir; it must be found in the log that operators keep, in its form.
@@ -70,9 +71,10 @@ mod tests {
 
     #[test]
     fn a_level_that_cannot_be_read_is_named_with_its_source() {
-        for (variable, level, expected) in
-            [(None, "in=fo=x", "the log level is \"in=fo=x\""), (Some("a=b=c"), "info", "WEIR_LOG is \"a=b=c\"")]
-        {
+        for (variable, level, expected) in [
+            (None, "in=fo=x", "the log level is \"in=fo=x\""),
+            (Some("a=b=c"), "info", "WEIR_LOG is \"a=b=c\""),
+        ] {
             let error = filter(variable, level).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }

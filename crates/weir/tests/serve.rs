@@ -1,4 +1,5 @@
 //! The binary itself: starts, stops, reloads, and what it says when it cannot.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod support;
 

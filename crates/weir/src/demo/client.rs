@@ -49,7 +49,8 @@ impl Client {
             client.log_in(user, password).await?;
             anyhow::Ok(client)
         };
-        let connected = timeout(PATIENCE, connect).await.context("it takes too long").and_then(|result| result);
+        let connected =
+            timeout(PATIENCE, connect).await.context("it takes too long").and_then(|result| result);
         connected.with_context(|| format!("cannot log in to {address} as {user}"))
     }
 

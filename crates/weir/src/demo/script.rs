@@ -100,7 +100,12 @@ pub(super) async fn run(client: &mut Client, servers: &mut [Server]) -> Result<b
 }
 
 /// Statements that write together: the server whose binary log they moved on is where they ran.
-async fn write(client: &mut Client, servers: &mut [Server], statements: &[&str], table: &mut Table) -> Result<()> {
+async fn write(
+    client: &mut Client,
+    servers: &mut [Server],
+    statements: &[&str],
+    table: &mut Table,
+) -> Result<()> {
     let mut before = Vec::new();
     for server in servers.iter_mut() {
         before.push(evidence(server).await?);
@@ -158,7 +163,8 @@ const STATEMENT_WIDTH: usize = 64;
 
 impl Table {
     fn begin() -> Result<Self> {
-        let head = format!("{:<STATEMENT_WIDTH$}  {:<11}  {:<28}  {:>9}", "statement", "kind", "server", "time");
+        let head =
+            format!("{:<STATEMENT_WIDTH$}  {:<11}  {:<28}  {:>9}", "statement", "kind", "server", "time");
         say(&head)?;
         say(&"─".repeat(head.chars().count()))?;
         Ok(Self { writes: 0, reads: 0, wrong: 0 })
@@ -190,7 +196,9 @@ impl Table {
     fn end(self) -> Result<bool> {
         let Self { writes, reads, wrong } = self;
         match wrong {
-            0 => say(&format!("\n{writes} writes on the primary and on no replica, {reads} reads on replicas"))?,
+            0 => say(&format!(
+                "\n{writes} writes on the primary and on no replica, {reads} reads on replicas"
+            ))?,
             _ => say(&format!("\n{wrong} statements ran on a server where they should not"))?,
         }
         say("(as the servers tell: writes by their binary logs, reads by the server_id in the result)")?;

@@ -97,7 +97,9 @@ impl Server {
     pub(super) async fn catch_up(&mut self, written: &str) -> Result<()> {
         let written = written.replace(['\'', '\\', '\n'], "");
         let (sql, reached) = match self.flavour() {
-            Flavour::MySql => (format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{written}', {CATCH_UP_SECONDS})"), "0"),
+            Flavour::MySql => {
+                (format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{written}', {CATCH_UP_SECONDS})"), "0")
+            }
             Flavour::MariaDb => (format!("SELECT MASTER_GTID_WAIT('{written}', {CATCH_UP_SECONDS})"), "0"),
         };
         let answer = self.client.value(&sql).await?;

@@ -89,13 +89,23 @@ impl<'a> Page<'a> {
     }
 
     /// A number of the process.
-    pub(super) fn process_gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    pub(super) fn process_gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
     /// A number of the process that only grows.
-    pub(super) fn process_counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
+    pub(super) fn process_counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeCounterValue,
+    ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        metric.encode_counter(&value, None::<&Exemplar<NoLabelSet, f64>>)
+        metric.encode_counter(value, None::<&Exemplar<NoLabelSet, f64>>)
     }
 }

@@ -16,7 +16,9 @@ const COUNTERS: [Row; 10] = [
     ("weir_pool_checkouts", "Connections lent to sessions.", |m| m.checkouts),
     ("weir_pool_waits", "Checkouts that had to wait in the queue.", |m| m.waits),
     ("weir_pool_timeouts", "Waits that ended without a connection (pool.checkout_timeout).", |m| m.timeouts),
-    ("weir_pool_queue_full", "Checkouts refused since the queue was full (pool.max_waiters).", |m| m.queue_full),
+    ("weir_pool_queue_full", "Checkouts refused since the queue was full (pool.max_waiters).", |m| {
+        m.queue_full
+    }),
     ("weir_pool_dials", "Connections dialed.", |m| m.dials),
     ("weir_pool_dial_errors", "Dials that failed.", |m| m.dial_errors),
     ("weir_pool_resets", "Connections reset before another session got them.", |m| m.resets),

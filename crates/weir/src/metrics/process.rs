@@ -11,35 +11,45 @@ use super::page::Page;
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, status: &Status) -> fmt::Result {
     page.info("weir_build", "The version of Weir.", [[("version", env!("CARGO_PKG_VERSION"))]])?;
-    page.process_gauge("weir_workers", "Threads that serve clients.", gateway.workers.len())?;
-    page.process_gauge("weir_draining", "1 once the process was told to end.", u32::from(gateway.is_draining()))?;
-    page.process_gauge("weir_config_version", "Version of the namespaces in force.", gateway.version())?;
-    page.process_counter("weir_config_reloads", "Times that configuration was read.", status.reloads())?;
+    page.process_gauge("weir_workers", "Threads that serve clients.", &gateway.workers.len())?;
+    page.process_gauge(
+        "weir_draining",
+        "1 once the process was told to end.",
+        &u32::from(gateway.is_draining()),
+    )?;
+    page.process_gauge("weir_config_version", "Version of the namespaces in force.", &gateway.version())?;
+    page.process_counter("weir_config_reloads", "Times that configuration was read.", &status.reloads())?;
     page.process_counter(
         "weir_config_reload_errors",
         "Times that configuration was read and something of it was refused; what was in force before stays.",
-        status.reload_errors(),
+        &status.reload_errors(),
     )?;
     page.process_gauge(
         "weir_config_last_reload_successful",
         "1 if nothing was refused when configuration was read last.",
-        u32::from(status.last_reload_was_whole()),
+        &u32::from(status.last_reload_was_whole()),
     )?;
     let started = status.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     page.process_gauge(
         "process_start_time_seconds",
         "When the process started, seconds since 1970.",
-        started.as_secs_f64(),
+        &started.as_secs_f64(),
     )?;
-    page.process_counter("process_cpu_seconds", "CPU time that the process used, user and system.", cpu_seconds())?;
+    page.process_counter(
+        "process_cpu_seconds",
+        "CPU time that the process used, user and system.",
+        &cpu_seconds(),
+    )?;
     if let Some(bytes) = resident_bytes() {
-        page.process_gauge("process_resident_memory_bytes", "Memory in use.", bytes)?;
+        page.process_gauge("process_resident_memory_bytes", "Memory in use.", &bytes)?;
     }
     if let Some(count) = open_files() {
-        page.process_gauge("process_open_fds", "Open files and sockets.", count)?;
+        page.process_gauge("process_open_fds", "Open files and sockets.", &count)?;
     }
     match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        Some(limit) => page.process_gauge("process_max_fds", "Most files and sockets that may be open.", limit),
+        Some(limit) => {
+            page.process_gauge("process_max_fds", "Most files and sockets that may be open.", &limit)
+        }
         None => Ok(()),
     }
 }

@@ -16,11 +16,15 @@ const PHASES: [(Phase, &str); 4] = [
 ];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, tenants: &[&Arc<Tenant>]) -> fmt::Result {
-    page.process_gauge("weir_client_connections", "Client connections now, those logging in included.", gateway.connections())?;
+    page.process_gauge(
+        "weir_client_connections",
+        "Client connections now, those logging in included.",
+        &gateway.connections(),
+    )?;
     page.process_gauge(
         "weir_client_connections_limit",
         "Client connections that there may be at once (limits.client_connections).",
-        gateway.limits.client_connections,
+        &gateway.limits.client_connections,
     )?;
     page.gauge(
         "weir_sessions",
@@ -39,9 +43,11 @@ fn samples<'a>(
     for (namespace, phase) in gateway.phases() {
         *counts.entry((namespace, phase as u8)).or_default() += 1;
     }
-    let login = counts.iter().filter(|((namespace, _), _)| namespace.is_empty()).map(|(_, count)| count).sum();
+    let login =
+        counts.iter().filter(|((namespace, _), _)| namespace.is_empty()).map(|(_, count)| count).sum();
     let logging_in = std::iter::once(([("namespace", ""), ("phase", "login")], login));
-    let phases = tenants.iter().flat_map(|tenant| PHASES.iter().map(move |(phase, name)| (*tenant, *phase, *name)));
+    let phases =
+        tenants.iter().flat_map(|tenant| PHASES.iter().map(move |(phase, name)| (*tenant, *phase, *name)));
     logging_in.chain(phases.map(move |(tenant, phase, name)| {
         let count = counts.get(&(Arc::clone(&tenant.name), phase as u8)).copied().unwrap_or(0);
         ([("namespace", &*tenant.name), ("phase", name)], count)

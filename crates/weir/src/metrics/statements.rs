@@ -1,6 +1,12 @@
 //! Statements: how many, how slow, where they went.
 
-use std::{fmt, sync::{Arc, atomic::{AtomicU64, Ordering}}};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use weir_gateway::{
     metrics::{BUCKETS_US, Counters, KINDS, KindCounters},
@@ -16,10 +22,14 @@ type Row = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 const BY_NAMESPACE: [Row; 7] = [
     ("weir_statements_to_primary", "Statements sent to a primary.", |c| &c.to_primary),
     ("weir_statements_to_replica", "Statements sent to a replica.", |c| &c.to_replica),
-    ("weir_statements_moved_to_primary", "Statements that a replica refused as writes and the primary then ran.", |c| {
-        &c.moved_to_primary
+    (
+        "weir_statements_moved_to_primary",
+        "Statements that a replica refused as writes and the primary then ran.",
+        |c| &c.moved_to_primary,
+    ),
+    ("weir_statements_retried", "Statements sent a second time, since their connection was dead.", |c| {
+        &c.retried
     }),
-    ("weir_statements_retried", "Statements sent a second time, since their connection was dead.", |c| &c.retried),
     ("weir_state_round_trips", "Extra round trips to give a connection a session's state.", |c| {
         &c.state_round_trips
     }),
