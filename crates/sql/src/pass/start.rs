@@ -83,7 +83,9 @@ impl Pass {
             K::Lock => self.begin(Kind::Lock, Verb::Lock, Mode::Names, Effects::empty()),
             K::Unlock => self.begin(Kind::Lock, Verb::Unlock, Mode::Names, Effects::empty()),
             K::Flush => self.begin(Kind::Admin, Verb::Flush, Mode::Names, ADMIN | COMMIT),
-            K::Backup => self.begin(Kind::Lock, Verb::Plain, Mode::Names, ADMIN | Effects::BACKUP_LOCK),
+            K::Backup => {
+                self.begin(Kind::Lock, Verb::Plain, Mode::Names, ADMIN | COMMIT | Effects::BACKUP_LOCK);
+            }
             K::Prepare => self.begin(Kind::Prepare, Verb::Prepare, Mode::Expr, Effects::TEXT_PREPARE),
             K::Execute => {
                 self.begin(Kind::Prepare, Verb::Execute, Mode::Expr, Effects::TEXT_EXECUTE);
@@ -100,8 +102,9 @@ impl Pass {
             | K::Install
             | K::Uninstall
             | K::Cache
-            | K::Import => self.begin(Kind::Admin, Verb::Plain, Mode::Names, ADMIN | COMMIT),
-            K::Purge | K::Shutdown | K::Restart | K::Binlog | K::Clone => {
+            | K::Import
+            | K::Clone => self.begin(Kind::Admin, Verb::Plain, Mode::Names, ADMIN | COMMIT),
+            K::Purge | K::Shutdown | K::Restart | K::Binlog => {
                 self.begin(Kind::Admin, Verb::Plain, Mode::Names, ADMIN);
             }
             K::Kill => {

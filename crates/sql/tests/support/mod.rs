@@ -1,6 +1,12 @@
 //! What the tests share: dialects, the corpus, a comparable copy of a result, a seeded source of mutations.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail"
+)]
 
 use weir_sql::{
     Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, Statement, TransactionStep, analyze,
