@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use files::{Directory, MAX_FILE_BYTES};
 pub use keeper::{Keeper, Reloaded};
-pub use machine::Machine;
+pub use machine::{Machine, why};
 pub use memory::Memory;
 
 /// The text of a namespace.

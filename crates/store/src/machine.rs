@@ -68,8 +68,9 @@ fn exposure(metadata: &Metadata) -> Exposure {
     }
 }
 
-/// In an operator's words, without the number that the system's message carries.
-pub(crate) fn why(error: &io::Error) -> String {
+/// Why a file could not be read, in an operator's words.
+#[must_use]
+pub fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -71,19 +71,39 @@ pub(crate) struct ListenerSettings {
     /// Namespaces whose users may log in here; `None`: all.
     pub namespaces: Option<Vec<String>>,
     /// Where the file declares it.
-    pub place: Place,
+    pub places: ListenerPlaces,
+}
+
+/// Where a listener's parts are declared.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ListenerPlaces {
+    /// Its version, or the listener as a whole.
+    pub version: Place,
+    /// Each of its namespaces.
+    pub namespaces: Vec<Place>,
+}
+
+/// Why settings are not taken, and what is known nevertheless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Everything that is wrong, and what else somebody should look at.
+    pub problems: Vec<Problem>,
+    /// Where the namespaces are, if that much can be said: they can be checked all the same.
+    pub namespaces_dir: Option<PathBuf>,
 }
 
 /// Reads a file of settings, with what somebody should look at.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn read(file: &Path) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+pub(crate) fn read(file: &Path) -> Result<(Settings, Vec<Problem>), Refused> {
     match fs::read_to_string(file) {
         Ok(text) => Settings::admit(&text, file, &Machine),
         Err(error) => {
-            let message = format!("the settings cannot be read: {error}");
-            Err(vec![Problem::error(file.display().to_string(), message).hint("--config names another file")])
+            let message = format!("the settings cannot be read: {}", weir_store::why(&error));
+            let problem =
+                Problem::error(file.display().to_string(), message).hint("--config names another file");
+            Err(Refused { problems: vec![problem], namespaces_dir: None })
         }
     }
 }

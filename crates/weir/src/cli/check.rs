@@ -52,18 +52,22 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode> {
     Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Everything that is wrong, and the number of namespaces that could be read.
+/// Everything that is wrong, and the number of namespaces that were looked at.
 fn check(file: &Path, live: bool) -> Result<(Vec<Problem>, usize)> {
-    let (settings, mut problems) = match settings::read(file) {
-        Ok(read) => read,
-        Err(problems) => return Ok((problems, 0)),
+    let (settings, namespaces_dir, mut problems) = match settings::read(file) {
+        Ok((settings, warnings)) => {
+            let directory = settings.namespaces_dir.clone();
+            (Some(settings), Some(directory), warnings)
+        }
+        Err(refused) => (None, refused.namespaces_dir, refused.problems),
     };
-    problems.extend(keys(&settings, file));
-    let mut keeper = Keeper::new(Files::new(&settings.namespaces_dir));
-    problems.extend(keeper.reload().problems);
+    problems.extend(settings.iter().flat_map(|settings| keys(settings, file)));
+    let Some(namespaces_dir) = namespaces_dir else { return Ok((problems, 0)) };
+    let mut keeper = Keeper::new(Files::new(namespaces_dir));
+    let read = keeper.reload();
+    problems.extend(read.problems);
     let namespaces: Vec<Admitted> = keeper.admitted().cloned().collect();
     problems.extend(backend_tls(&namespaces));
-    problems.extend(cross::names(&settings, file, &namespaces));
     let mut known = cross::declared(&namespaces);
     if live {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -75,8 +79,12 @@ fn check(file: &Path, live: bool) -> Result<(Vec<Problem>, usize)> {
         });
         known.extend(seen);
     }
-    problems.extend(cross::flavours(&settings, file, &known));
-    Ok((problems, namespaces.len()))
+    if let Some(settings) = &settings {
+        problems.extend(cross::names(settings, file, &namespaces, &read.refused));
+        problems.extend(cross::flavours(settings, file, &known));
+    }
+    render::sort(&mut problems, file);
+    Ok((problems, namespaces.len() + read.refused.len()))
 }
 
 /// Certificates for the servers that can be read, but not used.

@@ -1,6 +1,6 @@
 //! Problems for people and for programs.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{io::Write, path::Path};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -14,22 +14,25 @@ const HINT: Style = AnsiColor::Cyan.on_default();
 /// A path of a setting wider than this moves what follows to the right in its own row only.
 const WIDEST_PATH: usize = 36;
 
-/// All problems, those of a file together, in aligned columns; coloured (see [`to_stderr`]).
+/// Brings the problems of a file together and into the order of its lines; those of `first` come first.
+pub(crate) fn sort(problems: &mut [Problem], first: &Path) {
+    let first = first.display().to_string();
+    problems.sort_by(|a, b| {
+        let key = |problem: &Problem| (problem.file != first, problem.file.clone(), problem.position);
+        key(a).cmp(&key(b))
+    });
+}
+
+/// Sorted problems in aligned columns, under the name of their file; coloured (see [`to_stderr`]).
 pub(crate) fn problems(problems: &[Problem]) -> String {
-    let mut by_file: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
-    for problem in problems {
-        by_file.entry(&problem.file).or_default().push(problem);
-    }
     let positions = problems.iter().map(|problem| position(problem).len()).max().unwrap_or(0);
     let width = |problem: &Problem| problem.path.chars().count();
     let paths = problems.iter().map(width).filter(|width| *width <= WIDEST_PATH).max().unwrap_or(0);
     let mut out = String::new();
-    for (file, mut of_file) in by_file {
-        of_file.sort_by_key(|problem| problem.position);
+    for of_file in problems.chunk_by(|one, next| one.file == next.file) {
+        let file = of_file.first().map(|problem| problem.file.as_str()).unwrap_or_default();
         out.push_str(&format!("{FILE}{file}{FILE:#}\n"));
-        for problem in of_file {
-            out.push_str(&row(problem, positions, paths));
-        }
+        out.extend(of_file.iter().map(|problem| row(problem, positions, paths)));
         out.push('\n');
     }
     out

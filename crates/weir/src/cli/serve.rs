@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::Path, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use weir_gateway::{
     ProcessLimits,
     listener::{ClientTls, ListenAddress},
@@ -23,9 +23,9 @@ use super::render;
 pub(crate) fn run(file: &Path) -> Result<ExitCode> {
     let (settings, warnings) = match settings::read(file) {
         Ok(read) => read,
-        Err(problems) => {
-            render::to_stderr(&render::problems(&problems));
-            return Ok(ExitCode::FAILURE);
+        Err(refused) => {
+            render::to_stderr(&render::problems(&refused.problems));
+            bail!("not started: the settings have errors");
         }
     };
     let form = match settings.log_format {

@@ -13,7 +13,8 @@ use weir_catalog::{
 use weir_wire::server_version::{Flavour, ServerVersion};
 
 use super::{
-    ListenAddress, ListenerDraft, ListenerSettings, ListenerTls, Settings, SettingsDraft, VersionText,
+    ListenAddress, ListenerDraft, ListenerPlaces, ListenerSettings, ListenerTls, Refused, Settings,
+    SettingsDraft, VersionText,
 };
 
 impl Settings {
@@ -26,7 +27,7 @@ impl Settings {
         text: &str,
         file: &Path,
         surroundings: &dyn Surroundings,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+    ) -> Result<(Self, Vec<Problem>), Refused> {
         let mut report = Report::new(file.display().to_string(), text);
         let document = Document::parse(text, &mut report);
         let draft = document.read::<SettingsDraft>(&mut report);
@@ -34,10 +35,14 @@ impl Settings {
         let mut admission = Admission { report: &mut report, surroundings, directory };
         let settings = draft.map(|draft| admission.settings(&draft));
         let failed = report.has_errors();
+        let knows_directory = !report.blames("namespaces_dir");
         let problems = report.into_problems();
         match settings {
             Some(settings) if !failed => Ok((settings, problems)),
-            _ => Err(problems),
+            settings => {
+                let namespaces_dir = settings.map(|s| s.namespaces_dir).filter(|_| knows_directory);
+                Err(Refused { problems, namespaces_dir })
+            }
         }
     }
 
@@ -105,18 +110,22 @@ impl Admission<'_> {
                 proxy_protocol_from: Vec::new(),
                 version: None,
                 namespaces: None,
-                place: drafts.place.clone(),
+                places: ListenerPlaces { version: drafts.place.clone(), namespaces: Vec::new() },
             }];
         }
-        for (index, draft) in drafts.value.iter().enumerate() {
-            let address = &draft.value.address;
+        let mut taken: Vec<&At<ListenAddress>> = Vec::new();
+        for address in drafts.value.iter().map(|draft| &draft.value.address) {
             let takes_any_port = matches!(address.value, ListenAddress::Tcp(address) if address.port() == 0);
-            let earlier = drafts.value.iter().take(index).find(|d| d.value.address.value == address.value);
-            if let (Some(earlier), false) = (earlier, takes_any_port) {
-                let there = &earlier.value.address.place.path;
+            // the default stands in for an address that is wrong
+            if takes_any_port || self.report.blames(&address.place.path) {
+                continue;
+            }
+            if let Some(earlier) = taken.iter().find(|earlier| earlier.value == address.value) {
+                let there = &earlier.place.path;
                 self.report
                     .error(&address.place, format!("{} is the address of {there} already", address.value));
             }
+            taken.push(address);
         }
         drafts.value.iter().map(|draft| self.listener(draft)).collect()
     }
@@ -135,7 +144,10 @@ impl Admission<'_> {
             proxy_protocol_from: from.value.iter().map(|net| net.value).collect(),
             version: self.version(listener),
             namespaces: (!names.is_empty()).then_some(names),
-            place: draft.place.clone(),
+            places: ListenerPlaces {
+                version: listener.version.as_ref().map_or_else(|| draft.place.clone(), |v| v.place.clone()),
+                namespaces: listener.namespaces.value.iter().map(|name| name.place.clone()).collect(),
+            },
         }
     }
 
@@ -161,5 +173,181 @@ impl Admission<'_> {
         self.report
             .error(place, format!("`flavour` is \"mysql\", but \"{}\" is a version of MariaDB", version.text))
             .hint("`version` alone says which of the two it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_catalog::{
+        secret::Secret,
+        surroundings::{Exposure, Imagined, SecretFile},
+    };
+
+    use super::*;
+    use crate::settings::LogFormat;
+
+    fn admit(text: &str) -> Result<(Settings, Vec<Problem>), Refused> {
+        let mut machine = Imagined::default();
+        for file in ["/etc/weir/cert.pem", "/etc/weir/key.pem", "/etc/weir/rsa.pem"] {
+            let secret = SecretFile { secret: Secret::new(""), exposure: Exposure::Private };
+            machine.files.insert(file.into(), secret);
+        }
+        Settings::admit(text, Path::new("/etc/weir/weir.toml"), &machine)
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let problems = match admit(text) {
+            Ok((_, warnings)) => warnings,
+            Err(refused) => refused.problems,
+        };
+        let got: Vec<String> = problems.iter().map(|p| p.to_string().replace("/etc/weir/", "")).collect();
+        assert!(got == expected, "\ngot:\n{}\nexpected:\n{}\n", got.join("\n"), expected.join("\n"));
+    }
+
+    #[test]
+    fn an_empty_file_serves_loopback_with_what_lies_beside_it() {
+        let (settings, warnings) = admit("").unwrap();
+        assert_eq!(warnings, []);
+        let [listener] = &settings.listeners[..] else { panic!("one listener") };
+        assert_eq!(
+            (listener.address.to_string().as_str(), listener.tls),
+            ("127.0.0.1:3306", ListenerTls::Preferred)
+        );
+        assert_eq!((&listener.version, &listener.namespaces), (&None, &None));
+        assert_eq!((&settings.certificate, &settings.rsa_key, settings.workers), (&None, &None, None));
+        assert_eq!(settings.metrics, Some("127.0.0.1:9188".parse().unwrap()));
+        assert_eq!(settings.namespaces_dir, Path::new("/etc/weir/namespaces"));
+        assert_eq!(settings.data_dir, Path::new("/etc/weir/data"));
+        assert_eq!((settings.log_format, settings.log_level.as_str()), (LogFormat::Text, "info"));
+    }
+
+    #[test]
+    fn every_setting_of_a_long_file_arrives() {
+        let text = r#"
+namespaces_dir = "/srv/namespaces"
+data_dir = "keys"
+drain_timeout = "0s"
+zone = "eu-1a"
+[[listeners]]
+address = "[::]:3306"
+tls = "required"
+proxy_protocol_from = ["10.0.0.0/8", "::1"]
+version = "9.7.4"
+namespaces = ["a", "b"]
+[[listeners]]
+address = "unix:/run/weir.sock"
+tls = "off"
+flavour = "mariadb"
+[[listeners]]
+address = "127.0.0.1:0"
+flavour = "mariadb"
+version = "11.8.3"
+[[listeners]]
+address = "127.0.0.1:0"
+flavour = "mysql"
+[tls]
+certificate = "cert.pem"
+key = "/etc/weir/key.pem"
+rsa_key = "rsa.pem"
+[workers]
+count = 3
+[limits]
+client_connections = 19_000
+bytes_in_flight = "1GiB"
+login_timeout = "1m"
+[metrics]
+address = "off"
+[log]
+format = "json"
+level = "warn,weir_backend=debug"
+"#;
+        let (settings, warnings) = admit(text).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(settings.namespaces_dir, Path::new("/srv/namespaces"));
+        assert_eq!(settings.data_dir, Path::new("/etc/weir/keys"));
+        assert_eq!((settings.drain_timeout, settings.zone.as_deref()), (Duration::ZERO, Some("eu-1a")));
+        let [first, unix, third, fourth] = &settings.listeners[..] else { panic!("four listeners") };
+        assert_eq!((first.address.to_string().as_str(), first.tls), ("[::]:3306", ListenerTls::Required));
+        let from: Vec<String> = first.proxy_protocol_from.iter().map(ToString::to_string).collect();
+        assert_eq!(from, ["10.0.0.0/8", "::1/128"]);
+        assert_eq!(first.namespaces, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((unix.address.to_string().as_str(), unix.tls), ("unix:/run/weir.sock", ListenerTls::Off));
+        let greetings: Vec<String> =
+            [first, unix, third, fourth].iter().map(|l| l.version.as_ref().unwrap().greeting()).collect();
+        assert_eq!(greetings, ["9.7.4", "5.5.5-10.11.0-MariaDB", "11.8.3-MariaDB", "8.4.0"]);
+        assert_eq!(settings.certificate, Some(("/etc/weir/cert.pem".into(), "/etc/weir/key.pem".into())));
+        assert_eq!(settings.rsa_key, Some("/etc/weir/rsa.pem".into()));
+        assert_eq!((settings.workers, settings.client_connections), (NonZero::new(3), 19_000));
+        assert_eq!((settings.bytes_in_flight, settings.login_timeout), (1 << 30, Duration::from_secs(60)));
+        assert_eq!((settings.metrics, settings.log_format), (None, LogFormat::Json));
+        assert_eq!(settings.log_level, "warn,weir_backend=debug");
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_a_remedy() {
+        check(
+            r#"namespace_dir = "x"
+zone = ""
+[[listeners]]
+address = "unix:run/weir.sock"
+proxy_protocol_from = "10.0.0.0/8"
+version = "latest"
+[[listeners]]
+address = "/run/weir.sock"
+proxy_protocol_from = ["10.0.0.0/8"]
+version = "11.8.3-MariaDB"
+flavour = "mysql"
+namespaces = ["A"]
+[[listeners]]
+address = "0.0.0.0"
+[[listeners]]
+address = "unix:/run/weir.sock"
+[tls]
+key = "nowhere.pem"
+[workers]
+count = 0
+[limits]
+login_timeout = "1h"
+[metrics]
+address = "127.0.0.1"
+[log]
+level = "inf"
+format = "xml"
+"#,
+            &[
+                r#"weir.toml:1:1: error: namespace_dir: unknown key `namespace_dir` (did you mean `namespaces_dir`?)"#,
+                r#"weir.toml:2:8: error: zone: "" is not a zone's name (1 to 64 of a-z, A-Z, 0-9, _, - and .)"#,
+                r#"weir.toml:4:11: error: listeners[0].address: "unix:run/weir.sock" is no absolute path (for example "unix:/run/mysqld/mysqld.sock")"#,
+                r#"weir.toml:5:23: error: listeners[0].proxy_protocol_from: expected a list, found the string "10.0.0.0/8" (for example ["10.0.0.0/8"])"#,
+                r#"weir.toml:6:11: error: listeners[0].version: "latest" is no server version (for example "9.7.4" or "11.8.3-MariaDB", as SELECT VERSION() prints it)"#,
+                r#"weir.toml:9:23: warning: listeners[1].proxy_protocol_from: `proxy_protocol_from` has no effect on a Unix socket"#,
+                r#"weir.toml:10:11: error: listeners[1].version: `flavour` is "mysql", but "11.8.3-MariaDB" is a version of MariaDB (`version` alone says which of the two it is)"#,
+                r#"weir.toml:12:15: error: listeners[1].namespaces[0]: "A" is not a name (1 to 64 of a-z, 0-9, _ and -)"#,
+                r#"weir.toml:14:11: error: listeners[2].address: "0.0.0.0" is no address (a port is missing: "0.0.0.0:3306")"#,
+                r#"weir.toml:16:11: error: listeners[3].address: unix:/run/weir.sock is the address of listeners[1].address already"#,
+                r#"weir.toml:18:7: error: tls.key: `key` needs `certificate`"#,
+                r#"weir.toml:20:9: error: workers.count: 0 is out of bounds (allowed is 1 to 1024)"#,
+                r#"weir.toml:22:17: error: limits.login_timeout: "1h" is out of bounds (allowed is 100ms to 5m)"#,
+                r#"weir.toml:24:11: error: metrics.address: "127.0.0.1" is no IP address and port (for example "127.0.0.1:9188", or "off")"#,
+                r#"weir.toml:26:9: error: log.level: "inf" is no log level (off, error, warn, info, debug or trace, for example "info" or "info,weir_backend=debug")"#,
+                r#"weir.toml:27:10: error: log.format: "xml" is not allowed here (one of "text", "json")"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn namespaces_can_be_found_though_other_settings_are_wrong() {
+        for (text, expected) in [
+            ("zone = 7", Some("/etc/weir/namespaces")),
+            ("zone = 7\nnamespaces_dir = \"/x\"", Some("/x")),
+            ("namespaces_dir = 7", None),
+            ("namespace_dir = \"/x\"", None),
+        ] {
+            let refused = admit(text).unwrap_err();
+            assert_eq!(refused.namespaces_dir.as_deref(), expected.map(Path::new), "{text}");
+        }
     }
 }

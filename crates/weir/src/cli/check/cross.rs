@@ -1,8 +1,11 @@
 //! What only shows when settings and namespaces are looked at together.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use weir_catalog::{admit::Admitted, problem::Problem};
+use weir_catalog::{
+    admit::Admitted,
+    problem::{Place, Problem},
+};
 use weir_wire::server_version::Flavour;
 
 use crate::settings::{ListenerSettings, Settings};
@@ -26,17 +29,28 @@ pub(super) fn declared(namespaces: &[Admitted]) -> Vec<KnownFlavour> {
         .collect()
 }
 
-/// Listeners that name namespaces which are not there, and namespaces that no listener serves.
-pub(super) fn names(settings: &Settings, file: &Path, namespaces: &[Admitted]) -> Vec<Problem> {
+/// Listeners that name namespaces which are not there, and namespaces that no listener serves. Namespaces whose
+/// files are `refused` are there.
+pub(super) fn names(
+    settings: &Settings,
+    file: &Path,
+    namespaces: &[Admitted],
+    refused: &[PathBuf],
+) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let known: Vec<&str> = namespaces.iter().map(|admitted| admitted.namespace.name.as_str()).collect();
+    let mut known: Vec<&str> = namespaces.iter().map(|admitted| admitted.namespace.name.as_str()).collect();
+    known.extend(refused.iter().filter_map(|file| file.file_stem()?.to_str()));
     for listener in &settings.listeners {
-        let unknown = listener.namespaces.iter().flatten().filter(|name| !known.contains(&name.as_str()));
-        problems.extend(unknown.map(|name| {
-            at(listener, file, "namespaces", format!("no valid file declares namespace `{name}`")).hint(
-                format!("it would be {}", settings.namespaces_dir.join(format!("{name}.toml")).display()),
-            )
-        }));
+        let named = listener.namespaces.iter().flatten().zip(&listener.places.namespaces);
+        for (name, place) in named.filter(|(name, _)| !known.contains(&name.as_str())) {
+            let would_be = settings.namespaces_dir.join(format!("{name}.toml"));
+            let problem = error(file, place, format!("there is no namespace `{name}`"));
+            problems.push(problem.hint(format!("its file would be {}", would_be.display())));
+        }
+    }
+    if namespaces.is_empty() && refused.is_empty() {
+        let directory = settings.namespaces_dir.display().to_string();
+        problems.push(Problem::warning(directory, "there is no namespace, so nobody can log in"));
     }
     for admitted in namespaces {
         if !settings.listeners.iter().any(|listener| serves(listener, &admitted.namespace.name)) {
@@ -63,23 +77,19 @@ fn mixed(listener: &ListenerSettings, file: &Path, known: &[KnownFlavour]) -> Op
             place(mariadb)
         );
         let hint = "a client is greeted before its namespace is known: give each its own listener, with `namespaces`";
-        return Some(at(listener, file, "namespaces", message).hint(hint));
+        return Some(error(file, &listener.places.version, message).hint(hint));
     }
     let greets = listener.version.as_ref()?.flavour;
     let other = served().find(|known| known.flavour != greets)?;
     let message = format!("clients are greeted as by {greets}, but {} is {}", place(other), other.flavour);
-    Some(
-        at(listener, file, "version", message)
-            .hint("leave out `flavour` and `version`, and the servers' own are told"),
-    )
+    let hint = "leave out `flavour` and `version`, and the servers' own are told";
+    Some(error(file, &listener.places.version, message).hint(hint))
 }
 
 fn serves(listener: &ListenerSettings, namespace: &str) -> bool {
     listener.namespaces.as_ref().is_none_or(|names| names.iter().any(|name| name == namespace))
 }
 
-fn at(listener: &ListenerSettings, file: &Path, key: &str, message: String) -> Problem {
-    let mut problem = Problem::error(file.display().to_string(), message).at(&listener.place);
-    problem.path = listener.place.path_of(key);
-    problem
+fn error(file: &Path, place: &Place, message: String) -> Problem {
+    Problem::error(file.display().to_string(), message).at(place)
 }

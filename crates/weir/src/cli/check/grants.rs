@@ -274,7 +274,7 @@ mod tests {
             ),
         ] {
             let line = line.replace("TO", to);
-            assert_eq!(excess(&[line.clone()], &namespace), expected, "{line}");
+            assert_eq!(excess(std::slice::from_ref(&line), &namespace), expected, "{line}");
         }
     }
 

@@ -126,8 +126,10 @@ impl Judged<'_> {
             match answer {
                 Ok(seen) => problems.extend(self.instance(index == 0, instance, place, seen)),
                 Err(error) => {
-                    let message =
-                        format!("cannot use {} as `{}`: {error}", instance.address, self.slice.account.user);
+                    // the system's number says nothing beyond its text
+                    let why = error.split(" (os error").next().unwrap_or(error);
+                    let user = &self.slice.account.user;
+                    let message = format!("cannot use {} as `{user}`: {why}", instance.address);
                     problems.push(self.error(place, message));
                 }
             }
@@ -202,5 +204,85 @@ impl Judged<'_> {
 
     fn warning(&self, place: &Place, message: String) -> Problem {
         Problem::warning(self.file.display().to_string(), message).at(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_catalog::surroundings::Imagined;
+
+    use super::*;
+
+    const TEXT: &str = r#"allowed_databases = ["shop"]
+users = [{ name = "app", password = "x" }]
+[[slices]]
+name = "main"
+flavour = "mysql"
+primary = { address = "db1:3306" }
+replicas = [{ address = "db2:3306" }]
+account = { user = "weir", password = "b4ckend" }
+"#;
+
+    fn seen(version: &str, read_only: bool) -> Seen {
+        Seen {
+            version: ServerVersion::parse(version).unwrap(),
+            read_only,
+            grants: vec!["GRANT ALL PRIVILEGES ON `shop`.* TO `weir`@`%`".to_owned()],
+            databases: vec!["information_schema".to_owned(), "shop".to_owned()],
+        }
+    }
+
+    #[track_caller]
+    fn check(primary: &Result<Seen, String>, replica: &Result<Seen, String>, expected: &[&str]) {
+        let admitted = Namespace::admit(TEXT, Path::new("n.toml"), &Imagined::default()).unwrap();
+        let judged = Judged {
+            file: Path::new("n.toml"),
+            namespace: &admitted.namespace,
+            slice: &admitted.namespace.slices[0],
+            places: &admitted.slice_places[0],
+        };
+        let got: Vec<String> = judged.problems(&[primary, replica]).iter().map(ToString::to_string).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn servers_that_are_as_declared_are_no_problem() {
+        check(&Ok(seen("9.7.4", false)), &Ok(seen("8.0.36", true)), &[]);
+    }
+
+    #[test]
+    fn roles_families_and_absent_servers_are_told() {
+        check(
+            &Ok(seen("9.7.4", true)),
+            &Ok(seen("11.8.3-MariaDB", false)),
+            &[
+                "n.toml:6:11: warning: slices[0].primary: the primary db1:3306 is read-only (is it a replica? Otherwise SET GLOBAL read_only = OFF)",
+                "n.toml:7:13: error: slices[0].replicas[0]: db2:3306 is MariaDB, but the slice is declared as MySQL (correct `flavour` of the slice)",
+                "n.toml:7:13: warning: slices[0].replicas[0]: the replica db2:3306 takes writes (is it the primary? Otherwise SET GLOBAL read_only = ON)",
+            ],
+        );
+        check(
+            &Err("cannot connect: Connection refused (os error 111)".to_owned()),
+            &Ok(seen("9.7.4", true)),
+            &[
+                "n.toml:6:11: error: slices[0].primary: cannot use db1:3306 as `weir`: cannot connect: Connection refused",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_account_may_beyond_the_namespace_is_told_once() {
+        let mut one = seen("9.7.4", false);
+        one.grants.push("GRANT SUPER ON *.* TO `weir`@`%`".to_owned());
+        let other = Seen { read_only: true, ..one.clone() };
+        let expected = "n.toml:8:11: warning: slices[0].account: account `weir` may do more than the namespace: it administers the server (SUPER) (grant it what the users of the namespace need, and no more)";
+        check(&Ok(one), &Ok(other), &[expected]);
+    }
+
+    #[test]
+    fn databases_that_are_not_there_are_told() {
+        let bare = Seen { databases: vec!["INFORMATION_SCHEMA".to_owned()], ..seen("9.7.4", false) };
+        let expected = "n.toml: warning: allowed_databases: database `shop` is not on db1:3306 (or the account may not see it)";
+        check(&Ok(bare), &Ok(seen("9.7.4", true)), &[expected]);
     }
 }
