@@ -64,7 +64,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { arguments } => {
             let weir = cargo::build("weir", "weir", true)?;
             let mut bench = cargo::command();
-            bench.args(["run", "--release", "--package", "weir-bench", "--", "--weir"]).arg(weir).args(arguments);
+            bench
+                .args(["run", "--release", "--package", "weir-bench", "--", "--weir"])
+                .arg(weir)
+                .args(arguments);
             cargo::exit_code_of(bench)
         }
         Command::Servers(command) => servers::run(command),

@@ -528,7 +528,8 @@ fn greeting_version(listener: &Listener, tenants: &Tenants) -> ServerVersion {
     let served = || tenants.by_name.values().filter(|t| listener.serves(&t.name));
     let seen = served().filter_map(|t| t.primary.dialer().facts()).map(|facts| facts.version.clone());
     seen.min_by_key(|version| version.number).unwrap_or_else(|| {
-        let is_mariadb = |t: &Arc<Tenant>| t.namespace.slices.iter().any(|s| s.flavour == Some(Flavour::MariaDb));
+        let is_mariadb =
+            |t: &Arc<Tenant>| t.namespace.slices.iter().any(|s| s.flavour == Some(Flavour::MariaDb));
         let (flavour, number, text) = match served().any(is_mariadb) {
             true => (Flavour::MariaDb, 101_100, "10.11.0-MariaDB"),
             false => (Flavour::MySql, 80_400, "8.4.0"),
