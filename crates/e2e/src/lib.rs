@@ -1,6 +1,8 @@
 //! End-to-end tests: real servers, the real program, clients of every kind. Never shipped.
 
 pub mod client;
+pub mod drivers;
+pub mod observe;
 pub mod pair;
 pub mod weir;
 

@@ -1,14 +1,15 @@
 //! The same client twice, at a server itself and through Weir: what it gets must be the same, byte for byte.
 
+mod mask;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
-use memchr::memmem;
 use weir_testkit::{Cluster, SERVICE};
-use weir_wire::response;
 
-use crate::client::{Answer, Client, Endpoint, Failure, Login, Packet};
+use crate::client::{Answer, Client, Endpoint, Failure, Login};
 use crate::weir::Weir;
+use mask::Mask;
 
 /// A database of a test's own, in two copies with names of the same length. Dropped with the value.
 #[derive(Debug)]
@@ -90,8 +91,7 @@ pub struct Pair {
     /// Through Weir.
     pub weir: Client,
     title: String,
-    /// What the copy for Weir is called, and what it is called at the server.
-    renamed: Vec<(Vec<u8>, Vec<u8>)>,
+    mask: Mask,
     differences: Vec<String>,
     compared: usize,
 }
@@ -110,11 +110,13 @@ impl Pair {
         let through = weir
             .connect(&login.clone().database(&databases.weir))
             .with_context(|| format!("{title}: login through Weir"))?;
+        let mut mask = Mask::default();
+        mask.renamed.push((databases.weir.clone().into(), databases.direct.clone().into()));
         Ok(Pair {
             direct,
             weir: through,
             title: title.to_owned(),
-            renamed: vec![(databases.weir.clone().into(), databases.direct.clone().into())],
+            mask,
             differences: Vec::new(),
             compared: 0,
         })
@@ -122,7 +124,7 @@ impl Pair {
 
     /// Treats what Weir's side calls `weir` as what the server's side calls `direct`; both have the same length.
     pub fn rename(&mut self, weir: impl Into<Vec<u8>>, direct: impl Into<Vec<u8>>) {
-        self.renamed.push((weir.into(), direct.into()));
+        self.mask.renamed.push((weir.into(), direct.into()));
     }
 
     /// COM_QUERY with the same text on both sides; `{db}` is each side's own database.
@@ -130,6 +132,7 @@ impl Pair {
     /// # Errors
     /// The server's side fails.
     pub fn query(&mut self, sql: &str) -> Result<Answer> {
+        self.mask.asked_for_transaction_state |= sql.contains("session_track_transaction_info");
         let [at_server, through] = self.texts(sql);
         let mut turn = [at_server, through].into_iter();
         self.same(sql, move |client| client.query(turn.next().unwrap_or_default()))
@@ -138,7 +141,7 @@ impl Pair {
     /// The text for the server, and for Weir.
     fn texts(&self, sql: &str) -> [String; 2] {
         let name = |of: &Vec<u8>| String::from_utf8_lossy(of).into_owned();
-        let (weir, direct) = self.renamed.first().map(|(w, d)| (name(w), name(d))).unwrap_or_default();
+        let (weir, direct) = self.mask.renamed.first().map(|(w, d)| (name(w), name(d))).unwrap_or_default();
         [sql.replace("{db}", &direct), sql.replace("{db}", &weir)]
     }
 
@@ -156,9 +159,8 @@ impl Pair {
         self.compared = self.compared.saturating_add(1);
         match act(&mut self.weir) {
             Ok(got) => {
-                let got_masked = self.masked(&got);
-                let expected_masked = self.masked(&expected);
-                if got_masked != expected_masked {
+                let wanted = self.mask.apply(&expected).with_context(|| what.to_owned())?;
+                if self.mask.apply(&got).ok().as_ref() != Some(&wanted) {
                     self.differences.push(format!(
                         "{}: {what}\n  server {:?}{expected:?}  weir {:?}{got:?}",
                         self.title,
@@ -182,7 +184,7 @@ impl Pair {
     }
 
     /// Notes a difference that the caller found.
-    pub fn differs(&mut self, what: String) {
+    pub fn differs(&mut self, what: impl std::fmt::Display) {
         self.differences.push(format!("{}: {what}", self.title));
     }
 
@@ -230,48 +232,5 @@ impl Pair {
     #[must_use]
     pub fn compared(&self) -> usize {
         self.compared
-    }
-
-    fn masked(&self, answer: &Answer) -> Vec<Packet> {
-        let mut packets = answer.packets.clone();
-        if answer.is_prepare()
-            && let Some(first) = packets.first_mut().filter(|first| first.first() == response::OK)
-            && let Some(id) = first.payload.get_mut(1..5)
-        {
-            id.fill(0);
-        }
-        for packet in &mut packets {
-            for (weir, direct) in &self.renamed {
-                replace(&mut packet.payload, weir, direct);
-            }
-        }
-        packets
-    }
-}
-
-/// Replaces in place; both have the same length.
-fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
-    if from.is_empty() || from.len() != to.len() {
-        return;
-    }
-    let found: Vec<usize> = memmem::find_iter(bytes, from).collect();
-    for start in found {
-        if let Some(slot) = bytes.get_mut(start..start.saturating_add(to.len())) {
-            slot.copy_from_slice(to);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_replaced_wherever_they_stand() {
-        let mut bytes = b"a_w.t of a_w".to_vec();
-        replace(&mut bytes, b"a_w", b"a_d");
-        assert_eq!(bytes, b"a_d.t of a_d");
-        replace(&mut bytes, b"", b"");
-        assert_eq!(bytes, b"a_d.t of a_d");
     }
 }

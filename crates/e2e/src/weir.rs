@@ -3,6 +3,7 @@
 mod binary;
 mod metrics;
 mod namespace;
+mod path;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use toml::{Table, Value};
 use weir_testkit::Cluster;
 use weir_wire::greeting::{FirstServerPacket, Greeting};
 
@@ -29,18 +31,19 @@ const POLL: Duration = Duration::from_millis(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const START_ATTEMPTS: u32 = 3;
 const LOG_LINES_SHOWN: usize = 40;
+const SOCKET: &str = "weir.sock";
+/// If this is set in the environment, every Weir's log is shown at its end.
+const SHOW_LOG: &str = "WEIR_E2E_LOG";
 
 /// How to start Weir. `Options::on`, then change what differs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What it serves.
     pub namespaces: Vec<Namespace>,
-    /// Extra keys of the (only) TCP listener, in TOML: `proxy_protocol_from = ["127.0.0.1"]`.
-    pub listener: String,
     /// Also listens on a Unix socket in its folder.
     pub unix_socket: bool,
-    /// Extra tables and keys of the process's settings, in TOML.
-    pub settings: String,
+    /// The process's own settings; addresses and folders are put in at the start.
+    pub settings: Table,
     /// The version with which it greets once a primary was reached; nothing if none is to be waited for.
     pub greets_with: Option<String>,
     /// What is set in its environment.
@@ -62,9 +65,8 @@ impl Options {
     pub fn of(namespaces: Vec<Namespace>) -> Options {
         Options {
             namespaces,
-            listener: String::new(),
             unix_socket: false,
-            settings: String::new(),
+            settings: Table::from_iter([("listeners".to_owned(), Value::Array(vec![Table::new().into()]))]),
             greets_with: None,
             environment: Vec::new(),
         }
@@ -79,11 +81,33 @@ impl Options {
 
     /// Sets a key of every namespace, as [`Namespace::set`].
     #[must_use]
-    pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Options {
+    pub fn set(mut self, path: &str, value: impl Into<Value>) -> Options {
         let value = value.into();
         self.namespaces =
             self.namespaces.into_iter().map(|namespace| namespace.set(path, value.clone())).collect();
         self
+    }
+
+    /// Sets a key of the process's own settings: `limits.client_connections`, `listeners.0.tls`.
+    #[must_use]
+    pub fn process(mut self, path: &str, value: impl Into<Value>) -> Options {
+        path::set(&mut self.settings, path, value.into());
+        self
+    }
+
+    /// Users of the first namespace.
+    #[must_use]
+    pub fn users(mut self, users: Vec<User>) -> Options {
+        if let Some(first) = self.namespaces.first_mut() {
+            *first = first.clone().users_are(users);
+        }
+        self
+    }
+
+    /// Does a connection begin with a PROXY header?
+    fn is_behind_proxy(&self) -> bool {
+        let listener = self.settings.get("listeners").and_then(|listeners| listeners.get(0));
+        listener.is_some_and(|listener| listener.get("proxy_protocol_from").is_some())
     }
 }
 
@@ -140,7 +164,7 @@ impl Weir {
     /// The Unix socket, if it was asked for.
     #[must_use]
     pub fn socket(&self) -> Endpoint {
-        Endpoint::Unix(self.folder.path().join("weir.sock"))
+        Endpoint::Unix(self.folder.path().join(SOCKET))
     }
 
     /// The certificate that it made for itself, which is its own authority.
@@ -334,7 +358,7 @@ impl Weir {
     fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         // behind a PROXY header there is no greeting for who sends none
-        let asks = self.options.listener.is_empty();
+        let asks = !self.options.is_behind_proxy();
         loop {
             if let Some(status) = self.child.try_wait().context("cannot wait for weir")? {
                 bail!("weir ended with {status}");
@@ -355,7 +379,7 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os(SHOW_LOG).is_some() {
             weir_testkit::say(format!("weir's log ends with:\n{}", self.log_tail()));
         }
         if let Err(error) = self.kill() {
@@ -381,13 +405,16 @@ fn spawn(binary: &Path, folder: &Path, options: &Options) -> Result<Child> {
 }
 
 fn write_settings(folder: &Path, options: &Options, port: u16, http: u16) -> Result<()> {
-    let mut text = String::from("namespaces = \"namespaces\"\ndata_dir = \"data\"\n");
-    text.push_str(&format!("http = \"127.0.0.1:{http}\"\n{}\n", options.settings));
-    text.push_str(&format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\n{}\n", options.listener));
-    if options.unix_socket {
-        let path = folder.join("weir.sock");
-        text.push_str(&format!("[[listeners]]\naddress = \"unix:{}\"\n", path.display()));
+    let mut settings = options.settings.clone();
+    path::set(&mut settings, "namespaces_dir", "namespaces".into());
+    path::set(&mut settings, "data_dir", "data".into());
+    path::set(&mut settings, "metrics.address", format!("127.0.0.1:{http}").into());
+    path::set(&mut settings, "listeners.0.address", format!("127.0.0.1:{port}").into());
+    if let (true, Some(Value::Array(listeners))) = (options.unix_socket, settings.get_mut("listeners")) {
+        let address = format!("unix:{}", folder.join(SOCKET).display());
+        listeners.push(Table::from_iter([("address".to_owned(), address.into())]).into());
     }
+    let text = toml::to_string(&settings).context("settings that TOML cannot hold")?;
     fs::write(folder.join("weir.toml"), text).context("cannot write weir.toml")
 }
 

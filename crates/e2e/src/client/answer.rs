@@ -64,6 +64,11 @@ impl Answer {
         Answer { packets, flags, expect }
     }
 
+    /// Is it an answer of one packet to a command that is no statement?
+    pub(crate) fn is_simple(&self) -> bool {
+        self.expect == Expect::One
+    }
+
     /// Is it an answer to COM_STMT_PREPARE?
     pub(crate) fn is_prepare(&self) -> bool {
         self.expect == Expect::Prepare
@@ -287,13 +292,17 @@ impl<R: Read> Taking<'_, R> {
         for _ in 0..columns {
             self.next()?;
         }
+        let mut status = Status::empty();
         if !self.answer.flags.deprecate_eof {
-            let status = end_of(&self.next()?, self.answer.flags)?.0;
+            status = end_of(&self.next()?, self.answer.flags)?.0;
             if status.contains(Status::CURSOR_EXISTS) {
                 return Ok(Some(status));
             }
         }
-        self.rows()
+        // MySQL tells only before OUT parameters, not behind them, that more follows
+        let out_parameters = status & (Status::PS_OUT_PARAMS | Status::MORE_RESULTS);
+        let more = if status.contains(Status::PS_OUT_PARAMS) { out_parameters } else { Status::empty() };
+        Ok(self.rows()?.map(|status| status | more))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use toml::{Table, Value};
-use weir_testkit::{Cluster, SERVICE};
+use weir_testkit::{Cluster, Flavour, SERVICE};
+
+use super::path;
 
 /// A login of a namespace.
 #[derive(Clone, Debug)]
@@ -33,6 +35,16 @@ impl User {
             read_only: false,
             split: true,
         }
+    }
+
+    /// As the backend account: with its name, its password and, as its server, its plugin.
+    #[must_use]
+    pub fn of(cluster: &Cluster) -> User {
+        let mut user = User::new(SERVICE.user, SERVICE.password);
+        if cluster.flavour() == Flavour::MariaDb {
+            user.plugin = Some("mysql_native_password".to_owned());
+        }
+        user
     }
 
     /// Everything goes to the primary.
@@ -78,7 +90,7 @@ impl Namespace {
     pub fn on(cluster: &Cluster, name: &str) -> Result<Namespace> {
         let primary = cluster.primary()?.port;
         let replicas: Vec<u16> = cluster.replicas().iter().map(|replica| replica.port).collect();
-        Ok(Namespace::at(name, primary, &replicas))
+        Ok(Namespace::at(name, primary, &replicas).users_are(vec![User::of(cluster)]))
     }
 
     /// In front of the servers at these ports of 127.0.0.1.
@@ -122,23 +134,7 @@ impl Namespace {
     /// Sets a key, named by its path: `pool.capacity`, `limits.result_rows`, `slices.0.tls.mode`.
     #[must_use]
     pub fn set(mut self, path: &str, value: impl Into<Value>) -> Namespace {
-        let mut steps: Vec<&str> = path.split('.').collect();
-        let Some(last) = steps.pop() else { return self };
-        let mut at = &mut self.table;
-        let mut steps = steps.into_iter().peekable();
-        while let Some(step) = steps.next() {
-            let entry = at.entry(step).or_insert_with(|| Value::Table(Table::new()));
-            let index = steps.next_if(|next| next.parse::<usize>().is_ok());
-            let inside = match (entry, index.and_then(|index| index.parse::<usize>().ok())) {
-                (Value::Array(list), Some(index)) => list.get_mut(index),
-                (other, _) => Some(other),
-            };
-            match inside {
-                Some(Value::Table(table)) => at = table,
-                _ => return self,
-            }
-        }
-        at.insert(last.to_owned(), value.into());
+        path::set(&mut self.table, path, value.into());
         self
     }
 
@@ -151,24 +147,4 @@ impl Namespace {
 
 fn at(port: u16) -> Value {
     format!("127.0.0.1:{port}").into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_set_where_its_path_leads() {
-        let namespace = Namespace::at("n", 1, &[2, 3])
-            .set("slices.0.replicas.1.weight", 7)
-            .set("slices.0.tls.mode", "required")
-            .set("limits.result_rows", 10);
-        let table: Table = namespace.to_toml().unwrap().parse().unwrap();
-        let slice = &table["slices"][0];
-        assert_eq!(slice["replicas"][1]["weight"].as_integer(), Some(7));
-        assert_eq!(slice["replicas"][0].get("weight"), None);
-        assert_eq!(slice["tls"]["mode"].as_str(), Some("required"));
-        assert_eq!(table["limits"]["result_rows"].as_integer(), Some(10));
-        assert_eq!(table["users"][0]["split"].as_bool(), Some(true));
-    }
 }
