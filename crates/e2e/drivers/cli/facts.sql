@@ -1,4 +1,4 @@
-DROP TABLE IF EXISTS blobs, many, loaded;
+DROP TABLE IF EXISTS blobs, many;
 CREATE TABLE blobs (id INT PRIMARY KEY, b LONGBLOB);
 CREATE TABLE many (id INT PRIMARY KEY, a VARCHAR(60), b DOUBLE);
 SET SESSION {depth} = 100000;
@@ -28,10 +28,6 @@ CALL two_sets(20, @b, @c);
 SELECT @b, @c;
 CALL failing();
 SELECT 'usable' AS after_signal;
-LOAD DATA LOCAL INFILE '{file}' INTO TABLE loaded CHARACTER SET utf8mb4 FIELDS TERMINATED BY ',';
-CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(30) CHARACTER SET utf8mb4);
-LOAD DATA LOCAL INFILE '{file}' INTO TABLE loaded CHARACTER SET utf8mb4 FIELDS TERMINATED BY ',';
-SELECT COUNT(*), SUM(id), MAX(v) FROM loaded;
 use information_schema
 SELECT DATABASE();
 charset latin1

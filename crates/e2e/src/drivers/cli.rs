@@ -106,6 +106,7 @@ impl CommandLine {
         let mut facts = named(&lines(&out));
         facts.extend(lines(&err).into_iter().map(|line| format!("error = {line}")));
         facts.push(self.blob(&client, endpoint)?);
+        facts.extend(self.load(client()?, endpoint)?);
         facts.extend(self.interrupt(client()?, &tap)?);
         let outcome = Outcome { lines: facts, seen: tap.seen(), took: began.elapsed() };
         self.check(&outcome)?;
@@ -136,6 +137,22 @@ impl CommandLine {
         })?;
         let same = read.strip_suffix(b"\n").is_some_and(|read| read == value);
         Ok(format!("blob_17m = {} bytes, as they were written: {same}", read.len()))
+    }
+
+    /// LOAD DATA LOCAL: the server asks for a file in the middle of a statement.
+    fn load(self, mut client: Command, endpoint: &Endpoint) -> Result<Vec<String>> {
+        let path = self.file(endpoint, "rows.csv")?;
+        let rows: String = (0..20_000).map(|i| format!("{i},crab 🦀 {i}\n")).collect();
+        std::fs::write(&path, rows).context("cannot write the rows to load")?;
+        let texts = [
+            "CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(30) CHARACTER SET utf8mb4)",
+            &format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded FIELDS TERMINATED BY ','", path.display()),
+            "SELECT COUNT(*), SUM(id), MAX(v) FROM loaded",
+        ];
+        client.args(["--batch", "--force", "--local-infile=1"]).arg(format!("--execute={}", texts.join(";")));
+        let (out, err) = output_of(client.arg(&endpoint.database).stdin(Stdio::null()), PATIENCE)?;
+        std::fs::remove_file(&path).context("cannot remove a file")?;
+        Ok(lines(&[out, err].concat()).iter().map(|line| format!("local_infile = {line}")).collect())
     }
 
     /// Ctrl-C while a statement runs: the client logs in a second time and kills the statement.
@@ -185,10 +202,7 @@ impl CommandLine {
             Flavour::MySql => "cte_max_recursion_depth",
             Flavour::MariaDb => "max_recursive_iterations",
         };
-        let loaded = self.file(endpoint, "rows.csv")?;
-        let rows: String = (0..20_000).map(|i| format!("{i},crab 🦀 {i}\n")).collect();
-        std::fs::write(&loaded, rows).context("cannot write the rows to load")?;
-        let own = own.replace("{depth}", depth).replace("{file}", &loaded.display().to_string());
+        let own = own.replace("{depth}", depth);
         file.write_all(own.as_bytes()).context("cannot write the script")?;
         Ok(path)
     }
@@ -212,7 +226,6 @@ impl CommandLine {
             ("blob_17m", "17829633 bytes, as they were written: true"),
             ("ctrl_c.in_time", "true"),
             ("SELECT COUNT(*), SUM(id) FROM many", "50000"),
-            ("SELECT COUNT(*), SUM(id), MAX(v) FROM loaded", "20000"),
         ];
         for (name, value) in wanted {
             let holds = |line: &&String| {

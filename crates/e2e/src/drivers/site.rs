@@ -30,6 +30,8 @@ pub struct Account {
     pub user: String,
     /// The password in plain text.
     pub password: String,
+    /// What the server stores of it, as a gateway's configuration takes it: `*…` or `0x244124…`.
+    pub verifier: String,
 }
 
 impl Site {
@@ -41,8 +43,9 @@ impl Site {
         let account = |suffix: &str| Account {
             user: format!("d_{name}{suffix}"),
             password: format!("pass word {name}{suffix}!"),
+            verifier: String::new(),
         };
-        let site = Site {
+        let mut site = Site {
             cluster,
             database: format!("drivers_{name}"),
             main: account(""),
@@ -52,7 +55,7 @@ impl Site {
             "SET GLOBAL log_bin_trust_function_creators = ON".to_owned(),
             format!("SET GLOBAL max_allowed_packet = {MAX_ALLOWED_PACKET}"),
         ];
-        for Account { user, password } in site.accounts() {
+        for Account { user, password, .. } in site.accounts() {
             texts.push(format!("DROP USER IF EXISTS '{user}'@'%'"));
             texts.push(format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'"));
             texts.push(format!("GRANT ALL PRIVILEGES ON *.* TO '{user}'@'%'"));
@@ -60,6 +63,14 @@ impl Site {
         let mut client = cluster.client(0)?;
         for text in &texts {
             client.rows(text).with_context(|| text.clone())?;
+        }
+        for account in site.accounts_mut() {
+            account.verifier = match cluster.flavour() {
+                Flavour::MySql => {
+                    format!("0x{}", client.value(&stored("HEX(authentication_string)", &account.user))?)
+                }
+                Flavour::MariaDb => client.value(&stored("authentication_string", &account.user))?,
+            };
         }
         site.empty()?;
         Ok(site)
@@ -82,7 +93,7 @@ impl Site {
     /// # Errors
     /// The primary refuses.
     pub fn forget_logins(&self) -> Result<()> {
-        for Account { user, password } in self.accounts() {
+        for Account { user, password, .. } in self.accounts() {
             self.cluster.sql(0, &format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"))?;
         }
         Ok(())
@@ -92,6 +103,11 @@ impl Site {
     pub fn accounts(&self) -> [&Account; 3] {
         let [first, second] = &self.fresh;
         [&self.main, first, second]
+    }
+
+    fn accounts_mut(&mut self) -> [&mut Account; 3] {
+        let [first, second] = &mut self.fresh;
+        [&mut self.main, first, second]
     }
 
     /// The primary itself.
@@ -119,6 +135,10 @@ impl Site {
             flavour: self.cluster.flavour(),
         }
     }
+}
+
+fn stored(what: &str, user: &str) -> String {
+    format!("SELECT {what} FROM mysql.user WHERE User = '{user}'")
 }
 
 impl Drop for Site {

@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
-        let [a, b, c, _] = (payload.len() as u32).to_le_bytes();
+        let [a, b, c, ..] = payload.len().to_le_bytes();
         [&[a, b, c, sequence], payload].concat()
     }
 
@@ -398,6 +398,7 @@ mod tests {
         let tls = [&0x8_0a00_u32.to_le_bytes()[..], &[0; 4], &[45], &[0; 23]].concat();
         let sha2 = b"\x0a9.7.4\0 caching_sha2_password\0";
         let native = b"\x0a5.5.5\0 mysql_native_password\0";
+        #[allow(clippy::type_complexity, reason = "a table of rows reads better than a type for it")]
         let rows: [(&[u8], &[u8], &[&[u8]], Authentication); 5] = [
             (&login, sha2, &[b"\x01\x03", b"\0\0\0"], Authentication::FastPath),
             (&login, sha2, &[b"\x01\x04", b"\x01-----BEGIN", b"\0\0\0"], Authentication::FullRsa),
