@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use weir_wire::auth::Verifier;
+
 use crate::{
     admit::Admitted,
     namespace::Namespace,
@@ -41,7 +43,11 @@ pub struct LoginEntry {
     pub user: Arc<User>,
 }
 
-/// Who declared a user name first, while a snapshot is being built.
+/// Comparisons of a password with a salted verifier that one join makes, each of which takes milliseconds. What is
+/// left uncompared beyond them is found at login, where more than one match is refused.
+const MOST_SLOW_COMPARISONS: usize = 1_000;
+
+/// Who declared a user name, while a snapshot is being built.
 struct Declared {
     file: String,
     place: Place,
@@ -49,18 +55,32 @@ struct Declared {
 }
 
 impl Snapshot {
-    /// Joins namespaces. Where two of them contradict each other, the one that comes later in the list is blamed, so
-    /// that a caller who lists the ones already in force first learns which newcomer to refuse.
+    /// Joins namespaces of which nothing is known; see [`Snapshot::join`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build(version: u64, namespaces: Vec<Admitted>) -> Result<Self, Vec<Problem>> {
+        Self::join(version, Vec::new(), namespaces)
+    }
+
+    /// Joins namespaces that are `in_force` beside each other already, so that they need not be compared again, with
+    /// `newcomers`. Where two contradict each other, the newcomer is blamed; of two newcomers the later one.
     ///
     /// # Errors
     /// Every contradiction: two namespaces of one name, entries of a user name with different plugins, entries of a
     /// user name whose passwords are provably equal. Each names the blamed file, and the other one in its message.
-    pub fn build(version: u64, namespaces: Vec<Admitted>) -> Result<Self, Vec<Problem>> {
+    pub fn join(
+        version: u64,
+        in_force: Vec<Admitted>,
+        newcomers: Vec<Admitted>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut snapshot = Self { version, ..Self::default() };
         let mut declared: HashMap<String, Vec<Declared>> = HashMap::new();
         let mut files: HashMap<String, String> = HashMap::new();
         let mut problems = Vec::new();
-        for admitted in namespaces {
+        let mut slow_comparisons = MOST_SLOW_COMPARISONS;
+        let known = in_force.into_iter().map(|admitted| (admitted, true));
+        for (admitted, is_in_force) in known.chain(newcomers.into_iter().map(|admitted| (admitted, false))) {
             let Admitted { namespace, file, user_places, .. } = admitted;
             let namespace = Arc::new(namespace);
             if let Some(other) = files.get(&namespace.name) {
@@ -69,13 +89,15 @@ impl Snapshot {
                 continue;
             }
             let new = declared_by(&namespace, &file, user_places);
-            let found: Vec<Problem> = new
-                .iter()
-                .filter_map(|new| contradiction(new, declared.get(&new.entry.user.name)?))
-                .collect();
-            if !found.is_empty() {
-                problems.extend(found);
-                continue;
+            if !is_in_force {
+                let others = |new: &Declared| declared.get(&new.entry.user.name);
+                let found =
+                    new.iter().filter_map(|new| contradiction(new, others(new)?, &mut slow_comparisons));
+                let found: Vec<Problem> = found.collect();
+                if !found.is_empty() {
+                    problems.extend(found);
+                    continue;
+                }
             }
             for new in new {
                 declared.entry(new.entry.user.name.clone()).or_default().push(new);
@@ -86,8 +108,8 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems);
         }
-        snapshot.logins =
-            declared.into_iter().filter_map(|(name, group)| Some((name, login_group(group)?))).collect();
+        let groups = declared.into_iter().filter_map(|(name, group)| Some((name, login_group(group)?)));
+        snapshot.logins = groups.collect();
         Ok(snapshot)
     }
 }
@@ -108,7 +130,7 @@ fn login_group(declared: Vec<Declared>) -> Option<LoginGroup> {
 }
 
 /// The first reason why a user cannot stand beside the ones of its name.
-fn contradiction(new: &Declared, others: &[Declared]) -> Option<Problem> {
+fn contradiction(new: &Declared, others: &[Declared], slow_comparisons: &mut usize) -> Option<Problem> {
     let user = &new.entry.user;
     let problem = |other: &Declared, message: String| {
         let at = other.place.position.map_or_else(String::new, |position| format!(":{position}"));
@@ -125,7 +147,7 @@ fn contradiction(new: &Declared, others: &[Declared]) -> Option<Problem> {
                 "the plugin must be known before the password tells the namespaces apart: give all entries of a user name the same `plugin`",
             ));
         }
-        if theirs.password.provably_equal(&user.password) {
+        if provably_equal(&theirs.password, &user.password, slow_comparisons) {
             let message = format!("user `{}` has the same password as in", user.name);
             return Some(problem(other, message).hint(
                 "user name and password together decide the namespace: change one of the passwords",
@@ -133,4 +155,30 @@ fn contradiction(new: &Declared, others: &[Declared]) -> Option<Problem> {
         }
         None
     })
+}
+
+/// As [`Verifier::provably_equal`], but `false` once the slow comparisons are used up.
+fn provably_equal(one: &Verifier, other: &Verifier, slow_comparisons: &mut usize) -> bool {
+    let is_plain = |verifier: &Verifier| matches!(verifier, Verifier::Plain(_));
+    if (is_plain(one) && other.is_slow()) || (is_plain(other) && one.is_slow()) {
+        let Some(left) = slow_comparisons.checked_sub(1) else { return false };
+        *slow_comparisons = left;
+    }
+    one.provably_equal(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_comparisons_are_limited_and_fast_ones_are_not() {
+        let plain = Verifier::plain("x");
+        let slow = Verifier::sha2_crypt_of(b"x", *b"abcdefghijklmnopqrst");
+        let mut left = 2;
+        assert!(provably_equal(&plain, &slow, &mut left) && provably_equal(&slow, &plain, &mut left));
+        assert_eq!(left, 0);
+        assert!(!provably_equal(&plain, &slow, &mut left), "nobody looked");
+        assert!(provably_equal(&plain, &plain, &mut left) && provably_equal(&slow, &slow, &mut left));
+    }
 }

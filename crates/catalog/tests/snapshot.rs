@@ -122,6 +122,15 @@ fn who_is_refused_is_not_held_against_others() {
 }
 
 #[test]
+fn what_is_in_force_is_not_compared_again() {
+    let a = namespace("a", &[r#"name = "app", password = "1""#]);
+    let b = namespace("b", &[r#"name = "app", password = "1""#]);
+    assert!(Snapshot::join(1, vec![a.clone(), b.clone()], Vec::new()).is_ok());
+    let found = Snapshot::join(1, vec![b], vec![a]).unwrap_err();
+    assert_eq!((found.len(), found[0].file.as_str()), (1, "a.toml"), "the newcomer is blamed");
+}
+
+#[test]
 fn one_name_is_one_namespace() {
     let a = namespace("a", &[r#"name = "app", password = "1""#]);
     let mut other = namespace("a", &[r#"name = "app", password = "2""#]);

@@ -12,7 +12,7 @@ pub(crate) use string::Content;
 
 use crate::pass::Pass;
 use crate::words::{self, Word};
-use crate::{ClientCharset, Dialect, Flavour};
+use crate::{ClientCharset, Dialect, Flavour, charset};
 
 use bytes::{is_name, is_space};
 
@@ -70,6 +70,31 @@ pub(crate) struct Quoted<'a> {
     pub(crate) raw: &'a [u8],
     /// The quote to undouble; 0 if none is doubled.
     pub(crate) doubled: u8,
+}
+
+/// The start and the end of a word in lower case, as they are collected while it is scanned.
+#[derive(Clone, Copy)]
+pub(crate) struct Lower {
+    /// The first eight bytes, of a word that has more.
+    head: u64,
+    /// The last eight bytes; of a shorter word, all.
+    tail: u64,
+}
+
+impl Lower {
+    /// A blank and the word, if it has up to 16 bytes; what follows it is of no meaning.
+    #[inline]
+    pub(crate) fn spaced(self, length: usize) -> Option<[u8; 17]> {
+        let mut bytes = [b' '; 17];
+        let (first, second) = match length {
+            1..=8 => (self.tail << (8 * (8 - length)), 0),
+            9..=16 => (self.head, self.tail << (8 * (16 - length))),
+            _ => return None,
+        };
+        bytes.get_mut(1..9)?.copy_from_slice(&first.to_be_bytes());
+        bytes.get_mut(9..17)?.copy_from_slice(&second.to_be_bytes());
+        Some(bytes)
+    }
 }
 
 impl Lexer {
@@ -248,7 +273,7 @@ impl Lexer {
     }
 
     fn word(&mut self, buf: &[u8], at: usize, last: bool, pass: &mut Pass) -> Result<usize, More> {
-        let (end, tail) = self.name_end(buf, at, last)?;
+        let (end, lower) = self.name_end(buf, at, last)?;
         if end == at {
             // A byte that belongs to no character of the charset.
             return Ok(self.sign(at + 1, |pass| pass.operator(b"\x80"), pass));
@@ -273,48 +298,53 @@ impl Lexer {
         // Directly in front of `.name` even a reserved word is a name.
         let plain = self.before == Before::Dot
             || (next == Some(b'.') && Self::peek(buf, end + 1, last)?.is_some_and(is_name));
-        let word = words::look_up(text, tail);
+        let word = words::look_up(text, lower.tail);
         self.before = Before::Name;
         let second = buf.get(end + 1).copied();
-        pass.word(text, word, plain, may_qualify(next, second));
+        pass.word(text, lower, word, plain, may_qualify(next, second));
         Ok(end)
     }
 
-    /// Where the name that starts at `at` ends, and its last eight bytes lower-cased.
+    /// Where the name that starts at `at` ends, and its bytes in lower case.
     #[inline]
-    fn name_end(&self, buf: &[u8], at: usize, last: bool) -> Result<(usize, u64), More> {
-        let mut tail = 0u64;
+    fn name_end(&self, buf: &[u8], at: usize, last: bool) -> Result<(usize, Lower), More> {
+        let mut lower = Lower { head: 0, tail: 0 };
         let mut end = at;
         loop {
             for b in buf.get(end..).unwrap_or_default() {
-                let lower = bytes::lower_name(*b);
-                if lower == 0 {
-                    return Ok((end, tail));
+                let letter = bytes::lower_name(*b);
+                if letter == 0 {
+                    return Ok((end, lower));
                 }
-                if lower >= 0x80 && (self.hides_ascii || *b == self.high_space) {
+                if letter >= 0x80 && (self.hides_ascii || *b == self.high_space) {
                     break;
                 }
-                tail = (tail << 8) | u64::from(lower);
+                if end - at == 8 {
+                    lower.head = lower.tail;
+                }
+                lower.tail = (lower.tail << 8) | u64::from(letter);
                 end += 1;
             }
-            let Some(&b) = buf.get(end) else {
-                return if last { Ok((end, tail)) } else { Err(More) };
+            let rest = buf.get(end..).unwrap_or_default();
+            let Some(&b) = rest.first() else {
+                return if last { Ok((end, lower)) } else { Err(More) };
             };
             if b == self.high_space {
-                return Ok((end, tail));
+                return Ok((end, lower));
             }
-            match self.dialect.charset.step(buf.get(end..).unwrap_or_default()) {
-                crate::charset::Step::Character(length) => {
-                    end += length;
-                    tail = (tail << 8) | u64::from(b);
-                }
-                crate::charset::Step::More if !last => return Err(More),
+            let length = match self.dialect.charset.step(rest) {
+                charset::Step::Character(length) => length,
+                charset::Step::More if !last => return Err(More),
                 // The servers end a name in front of such a byte only if it would be its first.
-                _ if end == at => return Ok((end, tail)),
-                _ => {
-                    end += 1;
-                    tail = (tail << 8) | u64::from(b);
+                _ if end == at => return Ok((end, lower)),
+                _ => 1,
+            };
+            for letter in rest.iter().take(length) {
+                if end - at == 8 {
+                    lower.head = lower.tail;
                 }
+                lower.tail = (lower.tail << 8) | u64::from(*letter);
+                end += 1;
             }
         }
     }

@@ -8,6 +8,7 @@ mod analyzer;
 mod charset;
 mod hint;
 mod lexer;
+mod names;
 mod normal;
 mod pass;
 mod statement;

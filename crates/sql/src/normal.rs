@@ -6,6 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::lexer::Lower;
 use crate::words::Keyword;
 
 /// The text is hashed in blocks of at least so many bytes, so that a long one needs no long buffer.
@@ -48,11 +49,11 @@ pub(crate) struct Normal {
 }
 
 impl Normal {
-    pub(crate) fn new(text: Vec<u8>, keep: Option<usize>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            text,
+            text: Vec::new(),
             seed: 0,
-            keep,
+            keep: None,
             last: Last::Start,
             depth: 0,
             comma: false,
@@ -65,17 +66,27 @@ impl Normal {
         }
     }
 
+    pub(crate) fn start(&mut self, keep: Option<usize>) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        *self = Self { text, keep, ..Self::new() };
+    }
+
     #[inline]
-    pub(crate) fn word(&mut self, text: &[u8], keyword: Keyword) {
+    pub(crate) fn word(&mut self, text: &[u8], lower: Lower, keyword: Keyword) {
         if self.skip.is_some() || (keyword == Keyword::Row && self.comma && self.rows == Some(self.depth)) {
             return;
         }
         let last = if is_prefix(keyword) { Last::Prefix } else { Last::Name };
-        self.lead(last);
-        let start = self.text.len();
-        self.text.extend_from_slice(text);
-        if let Some(word) = self.text.get_mut(start..) {
-            word.make_ascii_lowercase();
+        let spaced = self.lead_space(last);
+        // Most words fit two registers, in lower case already: one copy of fixed length, cut to size.
+        if let Some(bytes) = lower.spaced(text.len()) {
+            let from = usize::from(!spaced);
+            let start = self.text.len();
+            self.text.extend_from_slice(bytes.get(from..).unwrap_or_default());
+            self.text.truncate(start + 1 - from + text.len());
+        } else {
+            self.long_word(text, spaced);
         }
         if self.rows == Some(self.depth) && keyword != Keyword::Row {
             self.rows = None;
@@ -84,6 +95,18 @@ impl Normal {
             Keyword::Values | Keyword::Value => self.rows = Some(self.depth),
             Keyword::In => self.after_in = true,
             _ => {}
+        }
+    }
+
+    #[cold]
+    fn long_word(&mut self, text: &[u8], spaced: bool) {
+        if spaced {
+            self.text.push(b' ');
+        }
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        if let Some(word) = self.text.get_mut(start..) {
+            word.make_ascii_lowercase();
         }
     }
 
@@ -220,6 +243,14 @@ impl Normal {
     /// Writes what was held back and the space in front of what follows.
     #[inline]
     fn lead(&mut self, next: Last) {
+        if self.lead_space(next) {
+            self.text.push(b' ');
+        }
+    }
+
+    /// Writes what was held back; gives whether a space belongs in front of what follows.
+    #[inline]
+    fn lead_space(&mut self, next: Last) -> bool {
         if self.semicolon || self.comma || self.sign.is_some() || self.text.len() >= BLOCK {
             self.lead_held();
         }
@@ -229,11 +260,9 @@ impl Normal {
                 | (_, Last::Close | Last::Comma | Last::Dot)
                 | (Last::Name, Last::Open)
         );
-        if !glued {
-            self.text.push(b' ');
-        }
         self.after_in = false;
         self.last = next;
+        !glued
     }
 
     #[cold]

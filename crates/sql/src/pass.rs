@@ -17,9 +17,11 @@ mod verb;
 use smallvec::SmallVec;
 
 use crate::analyzer::Analyzer;
+use crate::lexer::Lower;
+use crate::names::Names;
 use crate::normal::Normal;
 use crate::words::{Call, Keyword, Word};
-use crate::{Access, Dialect, Effects, Flavour, Hint, Kill, Kind, Statement, TransactionStep};
+use crate::{Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, TransactionStep};
 
 pub(crate) use literals::Capture;
 use names::Chain;
@@ -79,7 +81,7 @@ enum Prev {
     Word(Keyword, Call),
     /// A word in front of `.name` or a name after a dot.
     Plain,
-    Quoted(Word),
+    Quoted,
     Dot,
     AtAt,
     UserVariable,
@@ -106,17 +108,47 @@ enum Expect {
     Skip,
 }
 
+/// What a pass found, names aside: see [`crate::Statement`].
+pub(crate) struct Found {
+    pub(crate) kind: Kind,
+    pub(crate) access: Access,
+    pub(crate) hint: Option<Hint>,
+    pub(crate) transaction: TransactionStep,
+    pub(crate) effects: Effects,
+    pub(crate) statements: u32,
+    pub(crate) kill: Option<Kill>,
+    pub(crate) digest: u64,
+}
+
 pub(crate) struct Pass {
-    out: Statement,
     dialect: Dialect,
     normal: Normal,
-    frames: SmallVec<[Frame; 24]>,
+    frames: SmallVec<[Frame; 16]>,
     frame: Frame,
     prev: Prev,
     chain: Chain,
     expect: Expect,
+    at: Current,
+    body: body::Body,
 
-    // the statement at hand
+    // the text
+    pub(crate) names: Names,
+    effects: Effects,
+    hint: Option<Hint>,
+    kind: Kind,
+    transaction: TransactionStep,
+    kill: Option<Kill>,
+    statements: u32,
+    worst: Level,
+    /// What a nested text does: see [`Capture`].
+    capture: Capture,
+    nested: Option<Box<Analyzer>>,
+    depth: u8,
+}
+
+/// The statement at hand.
+#[derive(Clone, Copy)]
+struct Current {
     verb: Verb,
     kind: Kind,
     level: Level,
@@ -132,90 +164,146 @@ pub(crate) struct Pass {
     is_factor: bool,
     /// Before VALUES, SET or SELECT of an INSERT.
     insert_head: bool,
-    body: body::Body,
+}
 
-    // the text
-    worst: Level,
-    /// What a nested text does: see [`Capture`].
-    capture: Capture,
-    nested: Option<Box<Analyzer>>,
-    depth: u8,
+impl Current {
+    const NONE: Current = Current {
+        verb: Verb::None,
+        kind: Kind::Empty,
+        level: Level::Read,
+        transaction: TransactionStep::None,
+        kill: None,
+        tokens: 0,
+        into: false,
+        locking: false,
+        is_factor: false,
+        insert_head: false,
+    };
 }
 
 const NO_FRAME: Frame = Frame { mode: Mode::Start, is_query: false, last_insert_id: false };
 
+const NO_DIALECT: Dialect = Dialect {
+    flavour: Flavour::MySql,
+    version: 0,
+    ansi_quotes: false,
+    no_backslash_escapes: false,
+    charset: ClientCharset::AsciiSafe,
+};
+
 impl Pass {
-    /// `keep` keeps the normalised text up to so many bytes, see [`Normal`].
-    pub(crate) fn new(dialect: &Dialect, mut out: Statement, keep: Option<usize>, depth: u8) -> Self {
-        let scratch = std::mem::take(&mut out.scratch);
+    /// One that has not started; allocates nothing.
+    pub(crate) fn new() -> Self {
         Self {
-            out,
-            dialect: *dialect,
-            normal: Normal::new(scratch, keep),
+            dialect: NO_DIALECT,
+            normal: Normal::new(),
             frames: SmallVec::new(),
             frame: NO_FRAME,
             prev: Prev::Start,
             chain: Chain::default(),
             expect: Expect::Nothing,
-            verb: Verb::None,
+            at: Current::NONE,
+            body: body::Body::default(),
+            names: Names::default(),
+            effects: Effects::empty(),
+            hint: None,
             kind: Kind::Empty,
-            level: Level::Read,
             transaction: TransactionStep::None,
             kill: None,
-            tokens: 0,
-            into: false,
-            locking: false,
-            is_factor: false,
-            insert_head: false,
-            body: body::Body::default(),
+            statements: 0,
             worst: Level::Read,
             capture: Capture::Off,
             nested: None,
-            depth,
+            depth: 0,
         }
     }
 
-    pub(crate) fn finish(mut self) -> Statement {
+    /// Ready for the first token. `keep` keeps the normalised text up to so many bytes, see [`Normal`]; `depth` counts
+    /// how deep the text is nested in others.
+    pub(crate) fn reset(&mut self, dialect: &Dialect, keep: Option<usize>, depth: u8) {
+        self.dialect = *dialect;
+        self.normal.start(keep);
+        self.names.clear();
+        self.effects = Effects::empty();
+        self.hint = None;
+        self.kind = Kind::Empty;
+        self.transaction = TransactionStep::None;
+        self.kill = None;
+        self.statements = 0;
+        self.worst = Level::Read;
+        self.depth = depth;
+        self.start_statement();
+    }
+
+    fn start_statement(&mut self) {
+        self.nested = None;
+        self.at = Current::NONE;
+        self.body = body::Body::default();
+        self.start_inner();
+    }
+
+    /// A statement starts, maybe inside a compound one.
+    fn start_inner(&mut self) {
+        self.capture = Capture::Off;
+        self.frames.clear();
+        self.frame = NO_FRAME;
+        self.at.verb = Verb::None;
+        self.at.into = false;
+        self.at.locking = false;
+        self.at.insert_head = false;
+        self.chain.parts = 0;
+        self.expect = Expect::Nothing;
+        self.prev = Prev::Start;
+        self.body.expression_cases = 0;
+    }
+
+    pub(crate) fn finish(&mut self) -> Found {
         self.end_statement();
-        if self.out.effects.contains(Effects::UNREADABLE) || self.out.statements == 0 {
+        if self.effects.contains(Effects::UNREADABLE) || self.statements == 0 {
             self.worst = Level::Write;
         }
         let reads = match self.worst {
             Level::Read => true,
-            Level::Differs => self.out.hint == Some(Hint::Replica),
+            Level::Differs => self.hint == Some(Hint::Replica),
             Level::Write => false,
         };
-        self.out.access = if reads { Access::Read } else { Access::Write };
-        self.out.digest = self.normal.digest();
-        self.out.scratch = self.normal.text;
-        self.out
+        Found {
+            kind: self.kind,
+            access: if reads { Access::Read } else { Access::Write },
+            hint: self.hint,
+            transaction: self.transaction,
+            effects: self.effects,
+            statements: self.statements,
+            kill: self.kill,
+            digest: self.normal.digest(),
+        }
     }
 
     /// The normalised text, as far as it was kept.
-    pub(crate) fn into_text(mut self) -> Vec<u8> {
+    pub(crate) fn text(&mut self) -> &[u8] {
         self.normal.lead_end();
-        self.normal.text
+        &self.normal.text
     }
 
     /// The text cannot be followed any further.
     #[cold]
     pub(crate) fn unreadable(&mut self) {
-        self.out.effects |= Effects::UNREADABLE;
+        self.effects |= Effects::UNREADABLE;
     }
 
     pub(crate) fn hint(&mut self, hint: Hint) {
-        if self.out.hint != Some(Hint::Primary) {
-            self.out.hint = Some(hint);
+        if self.hint != Some(Hint::Primary) {
+            self.hint = Some(hint);
         }
     }
 
     fn raise(&mut self, level: Level) {
-        self.level = self.level.max(level);
+        self.at.level = self.at.level.max(level);
     }
 
     /// Records an effect, unless it is a stored program's: that one has it when it runs.
     fn effect(&mut self, effects: Effects) {
-        self.out.effects |= if self.body.is_stored() { effects & body::GUARDS } else { effects };
+        self.effects |= if self.body.is_stored() { effects & body::GUARDS } else { effects };
     }
 
     fn is_mariadb(&self) -> bool {
@@ -228,9 +316,9 @@ impl Pass {
     }
 
     #[inline]
-    pub(crate) fn word(&mut self, text: &[u8], word: Word, plain: bool, may_qualify: bool) {
-        self.normal.word(text, word.keyword);
-        self.tokens += 1;
+    pub(crate) fn word(&mut self, text: &[u8], lower: Lower, word: Word, plain: bool, may_qualify: bool) {
+        self.normal.word(text, lower, word.keyword);
+        self.at.tokens += 1;
         if word.keyword.is_virtual_variable() || (text.len() > 14 && names::is_session_track(text)) {
             self.effect(Effects::VIRTUAL_VARIABLE);
         }
@@ -252,14 +340,16 @@ impl Pass {
 
     pub(crate) fn quoted(&mut self, name: crate::lexer::Quoted<'_>) {
         self.normal.quoted(b"", name.raw, b'`');
-        self.tokens += 1;
-        let word = name.word();
-        if word.keyword.is_virtual_variable() || names::is_session_track(name.raw) {
+        self.at.tokens += 1;
+        // No name that Weir answers for itself is shorter.
+        if name.raw.len() >= 12
+            && (name.word().keyword.is_virtual_variable() || names::is_session_track(name.raw))
+        {
             self.effect(Effects::VIRTUAL_VARIABLE);
         }
         match self.prev {
-            Prev::AtAt => return self.system_variable_name(name.raw, name.doubled, word.keyword),
-            Prev::Dot => return self.part(name.raw, name.doubled, word.keyword),
+            Prev::AtAt => return self.system_variable_name(name.raw, name.doubled, name.word().keyword),
+            Prev::Dot => return self.part(name.raw, name.doubled, name.word().keyword),
             _ => {}
         }
         self.start_chain(name.raw, name.doubled, true);
@@ -267,12 +357,12 @@ impl Pass {
             self.prev = Prev::Plain;
             return;
         }
-        if self.verb == Verb::Set && self.is_outermost() {
-            self.set_target(name.raw, name.doubled, word.keyword, true);
+        if self.at.verb == Verb::Set && self.is_outermost() {
+            self.set_target(name.raw, name.doubled, name.word().keyword, true);
         } else {
             self.react(Keyword::None, name.raw);
         }
-        self.prev = Prev::Quoted(word);
+        self.prev = Prev::Quoted;
     }
 
     /// What an undotted word changes.
@@ -280,7 +370,7 @@ impl Pass {
         if self.frame.mode == Mode::Start {
             return self.statement_word(keyword);
         }
-        if self.is_outermost() && self.verb.has_words() && self.verb_word(keyword, text) {
+        if self.is_outermost() && self.at.verb.has_words() && self.verb_word(keyword, text) {
             return;
         }
         self.query_word(keyword);
@@ -289,8 +379,8 @@ impl Pass {
     /// `(`; `glued`: directly behind a name.
     pub(crate) fn open(&mut self, glued: bool) {
         self.normal.open();
-        self.tokens += 1;
-        if self.frame.mode == Mode::Start || (self.verb == Verb::Explain && self.is_outermost()) {
+        self.at.tokens += 1;
+        if self.frame.mode == Mode::Start || (self.at.verb == Verb::Explain && self.is_outermost()) {
             self.start_query();
             self.frame.mode = Mode::QueryStart;
         }
@@ -319,7 +409,7 @@ impl Pass {
 
     pub(crate) fn close(&mut self) {
         self.normal.close();
-        self.tokens += 1;
+        self.at.tokens += 1;
         if self.frame.last_insert_id {
             let reads = self.prev == Prev::Open;
             self.effect(if reads { Effects::READS_LAST_INSERT_ID } else { Effects::SETS_LAST_INSERT_ID });
@@ -339,7 +429,7 @@ impl Pass {
 
     pub(crate) fn comma(&mut self) {
         self.normal.comma();
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
         // In old servers INTERSECT and EXCEPT are names.
         if matches!(self.frame.mode, Mode::TableTail | Mode::On | Mode::QueryStart) {
@@ -354,10 +444,10 @@ impl Pass {
 
     pub(crate) fn operator(&mut self, text: &[u8]) {
         self.normal.operator(text);
-        self.tokens += 1;
+        self.at.tokens += 1;
         if self.prev == Prev::Dot && text == b"*" {
             // `GRANT ... ON db.*`; elsewhere `t.*` are a table's columns.
-            if self.verb == Verb::Grant && self.chain.parts == 1 {
+            if self.at.verb == Verb::Grant && self.chain.parts == 1 {
                 self.record_chain();
             }
             self.prev = Prev::Close;
@@ -380,9 +470,9 @@ impl Pass {
 
     pub(crate) fn assign(&mut self) {
         self.normal.operator(b":=");
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
-        if !(self.verb == Verb::Set && self.is_outermost()) || self.prev == Prev::UserVariable {
+        if !(self.at.verb == Verb::Set && self.is_outermost()) || self.prev == Prev::UserVariable {
             self.effect(Effects::USER_VARIABLE_WRITE);
             self.raise(Level::Write);
         }
@@ -393,9 +483,11 @@ impl Pass {
     pub(crate) fn semicolon(&mut self) {
         self.normal.semicolon();
         if self.body.is_open() {
-            self.end_inner();
+            self.end_nested();
+            self.start_inner();
         } else {
             self.end_statement();
+            self.start_statement();
         }
     }
 
@@ -406,43 +498,21 @@ impl Pass {
         }
     }
 
-    /// A statement inside a compound one is over.
-    fn end_inner(&mut self) {
-        self.end_nested();
-        self.frames.clear();
-        self.frame = NO_FRAME;
-        self.verb = Verb::None;
-        self.into = false;
-        self.locking = false;
-        self.insert_head = false;
-        self.chain.parts = 0;
-        self.expect = Expect::Nothing;
-        self.prev = Prev::Start;
-        self.body.expression_cases = 0;
-    }
-
     fn end_statement(&mut self) {
-        if self.tokens > 0 {
+        if self.at.tokens > 0 {
             self.verb_end();
             self.end_nested();
-            if self.out.statements == 0 {
-                self.out.kind = self.kind;
+            if self.statements == 0 {
+                self.kind = self.at.kind;
             }
-            self.out.statements = self.out.statements.saturating_add(1);
-            self.worst = self.worst.max(self.level);
-            if self.transaction != TransactionStep::None {
-                self.out.transaction = self.transaction;
+            self.statements = self.statements.saturating_add(1);
+            self.worst = self.worst.max(self.at.level);
+            if self.at.transaction != TransactionStep::None {
+                self.transaction = self.at.transaction;
             }
-            if self.kill.is_some() {
-                self.out.kill = self.kill;
+            if self.at.kill.is_some() {
+                self.kill = self.at.kill;
             }
         }
-        self.end_inner();
-        self.kind = Kind::Empty;
-        self.level = Level::Read;
-        self.transaction = TransactionStep::None;
-        self.kill = None;
-        self.tokens = 0;
-        self.body = body::Body::default();
     }
 }

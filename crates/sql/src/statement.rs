@@ -1,7 +1,8 @@
 //! What a statement means to a gateway: the value that the one pass of the lexer produces.
 
 use bitflags::bitflags;
-use smallvec::SmallVec;
+
+use crate::pass::Pass;
 
 /// Which server family the text is for; decides which version comments are executed and some keywords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,14 +232,10 @@ pub struct Kill {
     pub query_only: bool,
 }
 
-/// A text may name so many different databases; one that names more is unreadable.
-pub(crate) const MOST_DATABASES: usize = 256;
-
 /// What one pass over a text found. Kept and used again, it stops allocating.
 ///
 /// A text of several statements gives one value: `kind` is the first one's, `access` is [`Access::Read`] only if
 /// every one of them reads, `effects` and databases are united, `transaction` is the last step that any takes.
-#[derive(Debug)]
 pub struct Statement {
     /// The first statement's kind.
     pub kind: Kind,
@@ -257,19 +254,8 @@ pub struct Statement {
     pub kill: Option<Kill>,
     /// xxh3 of the fingerprint; the same in every release.
     pub digest: u64,
-    /// Bytes of names, one after the other.
-    names: Vec<u8>,
-    databases: SmallVec<[Span; 4]>,
-    variables: SmallVec<[Span; 4]>,
-    used: Option<Span>,
-    /// The normalised text's buffer, lent to the pass.
-    pub(crate) scratch: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    start: usize,
-    end: usize,
+    /// The state machine, kept here for its memory and for the names that it found.
+    pub(crate) pass: Pass,
 }
 
 impl Default for Statement {
@@ -290,11 +276,7 @@ impl Statement {
             statements: 0,
             kill: None,
             digest: 0,
-            names: Vec::new(),
-            databases: SmallVec::new(),
-            variables: SmallVec::new(),
-            used: None,
-            scratch: Vec::new(),
+            pass: Pass::new(),
         }
     }
 
@@ -308,115 +290,41 @@ impl Statement {
         self.statements = 0;
         self.kill = None;
         self.digest = 0;
-        self.names.clear();
-        self.databases.clear();
-        self.variables.clear();
-        self.used = None;
-        self.scratch.clear();
+        self.pass.names.clear();
     }
 
     /// The database of the last `USE`, decoded.
     pub fn use_database(&self) -> Option<&[u8]> {
-        self.used.map(|span| self.slice(span))
+        self.pass.names.used()
     }
 
     /// Every database that the text names, decoded, each once, in the order of their first mention. Bytes are in
     /// the client's charset. If `effects` has UNREADABLE there may be more.
     pub fn databases(&self) -> impl Iterator<Item = &[u8]> {
-        self.databases.iter().map(|span| self.slice(*span))
+        self.pass.names.databases()
     }
 
     /// The session system variables that a SET of the text assigns, lower-cased; `SET NAMES` gives `names`, `SET
     /// CHARACTER SET` gives `character set`, `SET SESSION TRANSACTION` gives `transaction`.
     pub fn assigned_variables(&self) -> impl Iterator<Item = &[u8]> {
-        self.variables.iter().map(|span| self.slice(*span))
-    }
-
-    fn slice(&self, span: Span) -> &[u8] {
-        self.names.get(span.start..span.end).unwrap_or_default()
-    }
-
-    /// Adds a database. `raw` is the name as written without its outer quotes; a doubled `quote` is one.
-    pub(crate) fn add_database(&mut self, raw: &[u8], quote: u8) -> NameRef {
-        let start = self.names.len();
-        push_unquoted(&mut self.names, raw, quote);
-        let new = Span { start, end: self.names.len() };
-        let known = self.databases.iter().copied().find(|known| self.slice(*known) == self.slice(new));
-        if let Some(known) = known {
-            self.names.truncate(start);
-            return NameRef(known);
-        }
-        if self.databases.len() >= MOST_DATABASES {
-            self.names.truncate(start);
-            self.effects |= Effects::UNREADABLE;
-            return NameRef(Span { start, end: start });
-        }
-        self.databases.push(new);
-        NameRef(new)
-    }
-
-    pub(crate) fn name(&self, span: NameRef) -> &[u8] {
-        self.slice(span.0)
-    }
-
-    pub(crate) fn set_used(&mut self, span: NameRef) {
-        self.used = Some(span.0);
-    }
-
-    /// Adds an assigned variable, or lengthens the last one by `.name`.
-    pub(crate) fn add_variable(&mut self, raw: &[u8], quote: u8) {
-        if self.variables.len() >= MOST_DATABASES {
-            self.effects |= Effects::UNREADABLE;
-            return;
-        }
-        let start = self.names.len();
-        push_unquoted(&mut self.names, raw, quote);
-        let end = self.names.len();
-        if let Some(name) = self.names.get_mut(start..end) {
-            name.make_ascii_lowercase();
-        }
-        self.variables.push(Span { start, end });
-    }
-
-    /// Makes the last variable `last.name`.
-    pub(crate) fn qualify_variable(&mut self, raw: &[u8], quote: u8) {
-        let Some(first) = self.variables.pop() else { return };
-        let start = self.names.len();
-        self.names.extend_from_within(first.start..first.end);
-        self.names.push(b'.');
-        push_unquoted(&mut self.names, raw, quote);
-        let end = self.names.len();
-        if let Some(name) = self.names.get_mut(start..end) {
-            name.make_ascii_lowercase();
-        }
-        self.variables.push(Span { start, end });
-    }
-
-    /// Takes over what a nested text (of PREPARE) names.
-    pub(crate) fn adopt(&mut self, nested: &Statement) {
-        for database in nested.databases() {
-            self.add_database(database, 0);
-        }
-        for variable in nested.assigned_variables() {
-            self.add_variable(variable, 0);
-        }
+        self.pass.names.variables()
     }
 }
 
-/// A name inside a [`Statement`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NameRef(Span);
-
-fn push_unquoted(into: &mut Vec<u8>, raw: &[u8], quote: u8) {
-    if quote == 0 {
-        into.extend_from_slice(raw);
-        return;
+impl std::fmt::Debug for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        f.debug_struct("Statement")
+            .field("kind", &self.kind)
+            .field("access", &self.access)
+            .field("hint", &self.hint)
+            .field("transaction", &self.transaction)
+            .field("effects", &self.effects)
+            .field("statements", &self.statements)
+            .field("kill", &self.kill)
+            .field("digest", &self.digest)
+            .field("databases", &self.databases().map(text).collect::<Vec<_>>())
+            .field("variables", &self.assigned_variables().map(text).collect::<Vec<_>>())
+            .finish()
     }
-    let mut rest = raw;
-    while let Some(at) = memchr::memchr(quote, rest) {
-        let (head, tail) = rest.split_at(at + 1);
-        into.extend_from_slice(head);
-        rest = tail.strip_prefix(&[quote]).unwrap_or(tail);
-    }
-    into.extend_from_slice(rest);
 }

@@ -338,9 +338,9 @@ fn nesting_beyond_the_limit_is_unreadable() {
 #[test]
 fn more_databases_than_the_limit_are_unreadable() {
     let many = |count: usize| (0..count).map(|i| format!("d{i}.t")).collect::<Vec<_>>().join(", ");
-    let fine = seen(format!("SELECT * FROM {}", many(256)).as_bytes(), &MYSQL);
-    assert_eq!((fine.databases.len(), fine.effects), (256, Effects::empty()));
-    let lost = seen(format!("SELECT * FROM {}", many(257)).as_bytes(), &MYSQL);
+    let fine = seen(format!("SELECT * FROM {}", many(1024)).as_bytes(), &MYSQL);
+    assert_eq!((fine.databases.len(), fine.effects), (1024, Effects::empty()));
+    let lost = seen(format!("SELECT * FROM {}", many(1025)).as_bytes(), &MYSQL);
     assert_eq!((lost.access, lost.effects), (Access::Write, Effects::UNREADABLE));
 }
 

@@ -154,11 +154,12 @@ impl<S: Source> Keeper<S> {
             let is_in_force = |file: &PathBuf, new: &Admitted| {
                 self.in_force.get(file).is_some_and(|good| good.namespace == new.namespace)
             };
-            let (mut joined, newcomers): (Vec<_>, Vec<_>) =
+            let (in_force, newcomers): (Vec<_>, Vec<_>) =
                 chosen.iter().partition(|(file, admitted)| is_in_force(file, admitted));
-            joined.extend(newcomers);
-            let joined = joined.into_iter().map(|(_, admitted)| admitted.clone()).collect();
-            let contradictions = match Snapshot::build(self.snapshot.version + 1, joined) {
+            let copies =
+                |list: Vec<(&PathBuf, &Admitted)>| list.into_iter().map(|(_, a)| a.clone()).collect();
+            let joined = Snapshot::join(self.snapshot.version + 1, copies(in_force), copies(newcomers));
+            let contradictions = match joined {
                 Ok(snapshot) => return snapshot,
                 Err(contradictions) => contradictions,
             };

@@ -40,6 +40,9 @@ const USER: &str = "demo";
 /// Its only database, made anew each time.
 const DATABASE: &str = "weir_demo";
 
+/// What is wrong if nothing can be printed.
+const NO_TERMINAL: &str = "cannot write to the terminal";
+
 /// What `weir demo` is told.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -210,5 +213,5 @@ fn invitation(address: SocketAddr, password: &str) -> String {
 
 fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write to the terminal")
+    writeln!(out, "{text}").and_then(|()| out.flush()).context(NO_TERMINAL)
 }

@@ -216,3 +216,69 @@ fn paragraph(lines: &[&str]) -> String {
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
+
+#[cfg(test)]
+#[expect(dead_code, reason = "only the declarations are looked at, nothing is read")]
+mod tests {
+    use crate::{document::Declared, stored};
+
+    crate::choice! {
+        /// Form.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Form {
+            /// With | bars.
+            Long = "long",
+            /// Without.
+            Short = "short",
+        }
+    }
+
+    stored! {
+        /// What the file
+        /// is for.
+        pub struct File {
+            /// How many.
+            default count: u32 = 7, within (1, 9);
+            /// Which.
+            optional form: Form;
+            /// Names.
+            several names: String;
+            /// Inner tables.
+            list inner: Inner;
+        }
+
+        /// An inner table.
+        pub struct Inner {
+            /// Needed.
+            required key: bool;
+        }
+    }
+
+    #[test]
+    fn the_reference_says_type_bounds_default_and_meaning_of_every_row() {
+        assert_eq!(
+            super::reference("The file", &File::table_shape()),
+            "\
+## The file
+
+What the file is for.
+
+| Key | Type | Default | Meaning |
+|---|---|---|---|
+| `count` | a whole number; 1 to 9 | `7` | How many. |
+| `form` | `\"long\"`, `\"short\"` | none | Which.<br>`long`: With \\| bars.<br>`short`: Without. |
+| `names` | list; each a string, as in `[\"text\"]` | **required**, at least one | Names. |
+| `inner` | list of tables, `[[inner]]` | `[]` | Inner tables. |
+
+## `[[inner]]`
+
+An inner table.
+
+| Key | Type | Default | Meaning |
+|---|---|---|---|
+| `key` | true or false, as in `true` | **required** | Needed. |
+
+"
+        );
+    }
+}

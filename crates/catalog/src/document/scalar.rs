@@ -283,3 +283,97 @@ impl Scalar for IpNet {
         quoted(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads TOML, as it stands after `key = `.
+    fn read<T: Scalar>(text: &str) -> Result<T, Wrong> {
+        T::from_toml(DeValue::parse(text).unwrap().get_ref())
+    }
+
+    #[test]
+    fn durations_are_sums_of_units_and_are_written_back() {
+        for (text, micros, shown) in [
+            ("5us", 5, "5us"),
+            ("500ms", 500_000, "500ms"),
+            ("0s", 0, "0s"),
+            ("5s", 5_000_000, "5s"),
+            ("90s", 90_000_000, "1m30s"),
+            ("10m", 600_000_000, "10m"),
+            ("1h30m", 5_400_000_000, "1h30m"),
+            ("1d1us", 86_400_000_001, "1d1us"),
+            (" 2 h ", 7_200_000_000, "2h"),
+        ] {
+            let duration: Duration = read(&quoted(text)).unwrap();
+            assert_eq!(duration, Duration::from_micros(micros), "{text}");
+            assert_eq!(duration.to_toml(), quoted(shown));
+            assert_eq!(read(&duration.to_toml()), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in
+            ["", " ", "5", "s", "5x", "-5s", "5.5s", "5s5", "30m1h", "5s5s", "1e3s", "213503982334601d"]
+        {
+            assert!(matches!(read::<Duration>(&quoted(text)), Err(Wrong::Value { .. })), "{text}");
+        }
+        for toml in ["5", "5.0", "true", "00:00:05"] {
+            assert_eq!(read::<Duration>(toml), Err(Wrong::Type), "{toml}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_units_and_are_written_back() {
+        for (text, bytes, shown) in [
+            ("0B", 0, "0B"),
+            ("1000B", 1000, "1000B"),
+            ("1024B", 1024, "1KiB"),
+            ("64MiB", 64 << 20, "64MiB"),
+            ("1GiB512MiB", 1536 << 20, "1536MiB"),
+            ("16TiB", 16 << 40, "16TiB"),
+        ] {
+            let size: Bytes = read(&quoted(text)).unwrap();
+            assert_eq!((size, size.to_toml()), (Bytes(bytes), quoted(shown)), "{text}");
+            assert_eq!(read(&size.to_toml()), Ok(size));
+        }
+        for text in ["64", "64MB", "64mib", "64 M", "MiB", "99999999TiB"] {
+            assert!(matches!(read::<Bytes>(&quoted(text)), Err(Wrong::Value { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_in_every_notation_and_held_to_their_type() {
+        for (toml, expected) in
+            [("0", 0), ("1_000", 1000), ("0x10", 16), ("0o17", 15), ("0b101", 5), ("+7", 7), ("65535", 65535)]
+        {
+            assert_eq!(read::<u16>(toml), Ok(expected), "{toml}");
+        }
+        for toml in ["-1", "65536", "99999999999999999999999999999999999999999999"] {
+            assert!(matches!(read::<u16>(toml), Err(Wrong::OutOfBounds { .. })), "{toml}");
+        }
+        for toml in ["1.0", "\"1\"", "true", "[1]"] {
+            assert_eq!(read::<u16>(toml), Err(Wrong::Type), "{toml}");
+        }
+    }
+
+    #[test]
+    fn networks_are_whole_and_one_address_is_one() {
+        for (text, shown) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("2001:DB8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            let net: IpNet = read(&quoted(text)).unwrap();
+            assert_eq!(net.to_toml(), quoted(shown));
+            assert_eq!(read(&net.to_toml()), Ok(net));
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "10.0.0.1/8", "::1/64", "localhost", "10.0.0.1:3306"] {
+            assert!(matches!(read::<IpNet>(&quoted(text)), Err(Wrong::Value { .. })), "{text}");
+        }
+    }
+}

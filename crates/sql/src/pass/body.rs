@@ -57,7 +57,7 @@ impl Pass {
         self.body.stored = true;
         self.body.object = Object::Other;
         self.frame.mode = Mode::Start;
-        self.verb = Verb::None;
+        self.at.verb = Verb::None;
         if keyword != Keyword::None {
             self.statement_word(keyword);
         }
@@ -97,8 +97,8 @@ impl Pass {
             // A compound statement by itself (MariaDB): it may do anything, like a routine.
             self.effect(Effects::CALL);
         }
-        if self.kind == Kind::Empty {
-            self.kind = Kind::Other;
+        if self.at.kind == Kind::Empty {
+            self.at.kind = Kind::Other;
         }
         self.raise(Level::Write);
         self.body.blocks = self.body.blocks.saturating_add(1);
@@ -106,7 +106,7 @@ impl Pass {
     }
 
     fn compound_head(&mut self, verb: Verb, mode: Mode) {
-        self.verb = verb;
+        self.at.verb = verb;
         self.frame.mode = mode;
         self.frame.is_query = false;
         self.body.expression_cases = 0;
@@ -117,11 +117,11 @@ impl Pass {
         if keyword == Keyword::Work && matches!(self.prev, Prev::Word(Keyword::Begin, _)) {
             return;
         }
-        self.transaction = TransactionStep::None;
-        self.kind = Kind::Other;
+        self.at.transaction = TransactionStep::None;
+        self.at.kind = Kind::Other;
         self.effect(Effects::CALL);
         self.body.blocks = 1;
-        self.verb = Verb::None;
+        self.at.verb = Verb::None;
         self.frame.mode = Mode::Start;
         self.statement_word(keyword);
     }
@@ -130,7 +130,7 @@ impl Pass {
     pub(super) fn compound_word(&mut self, keyword: Keyword) -> bool {
         use Keyword as K;
         let in_case = self.body.expression_cases > 0;
-        let starts = match self.verb {
+        let starts = match self.at.verb {
             Verb::If => keyword == K::Then && !in_case,
             Verb::Case => keyword == K::Then && !in_case,
             Verb::Loop => keyword == K::Do,
@@ -144,7 +144,7 @@ impl Pass {
             _ => false,
         };
         if starts {
-            self.verb = Verb::None;
+            self.at.verb = Verb::None;
             self.frame.mode = Mode::Start;
         }
         starts
@@ -183,7 +183,7 @@ impl Pass {
         );
         if starts && self.body.declares_for {
             self.frame.mode = Mode::Start;
-            self.verb = Verb::None;
+            self.at.verb = Verb::None;
             self.statement_word(keyword);
             return true;
         }
@@ -193,11 +193,11 @@ impl Pass {
     /// `label:` or `<<label>>` in front of a statement.
     pub(super) fn label(&mut self, sign: &[u8]) {
         let is_label = match sign {
-            b":" => self.body.other_at + 1 == self.tokens,
-            _ => self.body.other_at + 2 == self.tokens,
+            b":" => self.body.other_at + 1 == self.at.tokens,
+            _ => self.body.other_at + 2 == self.at.tokens,
         };
-        if self.verb == Verb::Other && is_label {
-            self.verb = Verb::None;
+        if self.at.verb == Verb::Other && is_label {
+            self.at.verb = Verb::None;
             self.frame.mode = Mode::Start;
         }
     }

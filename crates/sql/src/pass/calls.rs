@@ -2,7 +2,7 @@
 
 use super::{Level, Mode, Pass, Prev};
 use crate::Effects;
-use crate::words::{Call, Keyword, Word};
+use crate::words::{self, Call, Keyword, Word};
 
 impl Pass {
     /// A parenthesis opens: is it a call, and of what? Gives whether it is one of `LAST_INSERT_ID`.
@@ -13,7 +13,10 @@ impl Pass {
             Prev::Word(keyword, call) if self.chain.parts == 1 => {
                 self.named_call(Word { keyword, call }, call.is_pure(&self.dialect, glued))
             }
-            Prev::Quoted(word) if self.chain.parts == 1 => self.named_call(word, false),
+            Prev::Quoted if self.chain.parts == 1 => {
+                let word = words::look_up_quoted(self.chain.first());
+                self.named_call(word, false)
+            }
             Prev::Plain if self.chain.parts > 1 => {
                 self.qualified_call();
                 false
@@ -28,7 +31,7 @@ impl Pass {
             Mode::With | Mode::Tables => false,
             Mode::Names => word.call != Call::Unknown,
             // `table alias (columns)`, `INSERT INTO t (columns)`
-            Mode::TableTail => self.is_factor && !self.insert_head,
+            Mode::TableTail => self.at.is_factor && !self.at.insert_head,
             _ => true,
         };
         // Only in the place of a table is JSON_TABLE the built-in one.
@@ -53,7 +56,7 @@ impl Pass {
     }
 
     fn qualified_call(&mut self) {
-        if self.chain.is_table && self.insert_head {
+        if self.chain.is_table && self.at.insert_head {
             return;
         }
         self.record_chain();

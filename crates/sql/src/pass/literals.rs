@@ -21,7 +21,7 @@ impl Pass {
     #[inline]
     pub(crate) fn literal(&mut self) {
         self.normal.literal();
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
         self.chain.parts = 0;
         self.prev = Prev::Literal;
@@ -30,7 +30,7 @@ impl Pass {
     /// A decimal number.
     #[inline]
     pub(crate) fn number(&mut self, text: &[u8]) {
-        if self.verb == Verb::Kill && self.is_outermost() {
+        if self.at.verb == Verb::Kill && self.is_outermost() {
             self.kill_id(text);
         }
         self.literal();
@@ -130,31 +130,31 @@ impl Pass {
         let Some(nested) = self.nested.take() else { return };
         let mut inner = Statement::new();
         nested.finish(&mut inner);
-        self.out.adopt(&inner);
+        let adopted = self.names.adopt(&inner.pass.names);
         self.effect(inner.effects);
-        if inner.effects.contains(Effects::UNREADABLE) {
+        if adopted.is_err() || inner.effects.contains(Effects::UNREADABLE) {
             self.unreadable();
         }
-        if self.verb == Verb::ExecuteImmediate && inner.transaction != TransactionStep::None {
-            self.transaction = inner.transaction;
+        if self.at.verb == Verb::ExecuteImmediate && inner.transaction != TransactionStep::None {
+            self.at.transaction = inner.transaction;
         }
     }
 
     /// `@name`; `after_name`: directly behind a name, as in `user@host`.
     pub(crate) fn user_variable(&mut self, raw: &[u8], doubled: u8, after_name: bool) {
         self.normal.quoted(b"@", raw, if doubled == 0 { 0 } else { b'`' });
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
-        let is_account = after_name || matches!(self.prev, Prev::Quoted(_) | Prev::Literal | Prev::Close);
+        let is_account = after_name || matches!(self.prev, Prev::Quoted | Prev::Literal | Prev::Close);
         self.chain.parts = 0;
-        if is_account && self.verb.has_accounts() && !self.frame.is_query {
+        if is_account && self.at.verb.has_accounts() && !self.frame.is_query {
             self.prev = Prev::Literal;
             return;
         }
         self.raise(Level::Write);
-        self.effect(if self.is_set_target() || self.verb == Verb::Get {
+        self.effect(if self.is_set_target() || self.at.verb == Verb::Get {
             Effects::USER_VARIABLE_WRITE
-        } else if self.into || matches!(self.verb, Verb::Call | Verb::Load) {
+        } else if self.at.into || matches!(self.at.verb, Verb::Call | Verb::Load) {
             Effects::USER_VARIABLE_WRITE | Effects::USER_VARIABLE_READ
         } else {
             Effects::USER_VARIABLE_READ
@@ -169,7 +169,7 @@ impl Pass {
 
     pub(crate) fn system_variable(&mut self) {
         self.normal.system_variable();
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
         if !self.is_set_target() {
             self.effect(Effects::READS_SYSTEM_VARIABLE);

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Expect, Level, Mode, Pass, Prev};
 use crate::Effects;
+use crate::names::Name;
 use crate::words::Keyword;
 
 /// A name that is being read, part by part.
@@ -19,6 +20,13 @@ pub(super) struct Chain {
     first: SmallVec<[u8; 64]>,
     /// The quote doubled in it, or 0.
     doubled: u8,
+}
+
+impl Chain {
+    /// The first part as written, if it was kept.
+    pub(super) fn first(&self) -> &[u8] {
+        &self.first
+    }
 }
 
 /// Databases whose tables tell of one server.
@@ -46,7 +54,7 @@ impl Pass {
 
     pub(crate) fn dot(&mut self) {
         self.normal.dot();
-        self.tokens += 1;
+        self.at.tokens += 1;
         self.other_start();
         if self.chain.parts == 2 {
             self.record_chain();
@@ -91,13 +99,16 @@ impl Pass {
         self.chain.first = first;
     }
 
-    fn record(&mut self, raw: &[u8], doubled: u8) -> crate::statement::NameRef {
-        let name = self.out.add_database(raw, doubled);
-        let is_server = SERVER_DATABASES.iter().any(|known| known.eq_ignore_ascii_case(self.out.name(name)));
-        if is_server {
+    fn record(&mut self, raw: &[u8], doubled: u8) -> Option<Name> {
+        let Ok(name) = self.names.add_database(raw, doubled) else {
+            self.unreadable();
+            return None;
+        };
+        let bytes = self.names.bytes(name);
+        if SERVER_DATABASES.iter().any(|known| known.eq_ignore_ascii_case(bytes)) {
             self.raise(Level::Differs);
         }
-        name
+        Some(name)
     }
 
     /// Gives a word to what waits for one; false if it is something else.
@@ -123,8 +134,9 @@ impl Pass {
                 self.record(raw, doubled);
             }
             Expect::Use => {
-                let name = self.record(raw, doubled);
-                self.out.set_used(name);
+                if let Some(name) = self.record(raw, doubled) {
+                    self.names.set_used(name);
+                }
             }
         }
         self.expect = Expect::Nothing;

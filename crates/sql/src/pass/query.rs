@@ -15,7 +15,9 @@ impl Pass {
         let mode = self.frame.mode;
         let after_for = matches!(self.prev, Prev::Word(K::For, _));
         match keyword {
-            K::Select if mode != Mode::Names || self.verb.may_hold_query() => self.enter_query(Mode::Query),
+            K::Select if mode != Mode::Names || self.at.verb.may_hold_query() => {
+                self.enter_query(Mode::Query);
+            }
             K::From if self.frame.is_query => self.frame.mode = Mode::Tables,
             // `USE INDEX FOR JOIN (i)` and `FOR ORDER BY (i)` go on with the table list.
             K::Join if after_for => {}
@@ -33,30 +35,30 @@ impl Pass {
             K::Returning if self.is_mariadb() => self.leave_tables(),
             K::Qualify if !self.is_mariadb() && self.dialect.version >= 90_000 => self.leave_tables(),
             K::Set => {
-                self.insert_head = false;
+                self.at.insert_head = false;
                 self.leave_tables();
             }
             K::Values if mode != Mode::Names => self.values(),
-            K::Value if self.insert_head && mode == Mode::TableTail => self.values(),
-            K::Table if mode != Mode::Names && !self.insert_head => self.enter_query(Mode::Tables),
+            K::Value if self.at.insert_head && mode == Mode::TableTail => self.values(),
+            K::Table if mode != Mode::Names && !self.at.insert_head => self.enter_query(Mode::Tables),
             K::Table if mode == Mode::TableTail => self.enter_query(Mode::Tables),
             K::Union | K::Except | K::Intersect if mode != Mode::Names => self.frame.mode = Mode::QueryStart,
-            K::With if self.prev == Prev::Open || mode == Mode::QueryStart || self.insert_head => {
+            K::With if self.prev == Prev::Open || mode == Mode::QueryStart || self.at.insert_head => {
                 self.frame.mode = Mode::With;
             }
-            K::Into if self.insert_head => {}
+            K::Into if self.at.insert_head => {}
             K::Into => {
-                self.into = true;
+                self.at.into = true;
                 self.raise(Level::Write);
                 self.leave_tables();
             }
             K::For => self.for_word(),
             K::Update | K::Share if after_for => {
-                self.locking = true;
+                self.at.locking = true;
                 self.raise(Level::Write);
                 self.leave_tables();
             }
-            K::Of if self.locking => self.frame.mode = Mode::Tables,
+            K::Of if self.at.locking => self.frame.mode = Mode::Tables,
             K::Of if matches!(self.prev, Prev::Word(K::Type, _)) => self.expect = Expect::Table,
             K::Lock | K::Procedure => {
                 self.raise(Level::Write);
@@ -84,13 +86,13 @@ impl Pass {
     }
 
     fn enter_query(&mut self, mode: Mode) {
-        self.insert_head = false;
+        self.at.insert_head = false;
         self.frame.is_query = true;
         self.frame.mode = mode;
     }
 
     fn values(&mut self) {
-        self.insert_head = false;
+        self.at.insert_head = false;
         if matches!(self.frame.mode, Mode::QueryStart | Mode::Tables | Mode::TableTail | Mode::With) {
             self.frame.mode = Mode::Query;
         }
@@ -119,9 +121,9 @@ impl Pass {
                 return;
             }
             self.frame.mode = Mode::TableTail;
-            self.is_factor = true;
+            self.at.is_factor = true;
         } else {
-            self.is_factor = false;
+            self.at.is_factor = false;
         }
     }
 }

@@ -40,7 +40,7 @@ impl Default for Assignment {
 impl Pass {
     /// Is what comes now the target of an assignment?
     pub(super) fn is_set_target(&self) -> bool {
-        matches!(self.verb, Verb::Set) && self.is_outermost() && self.body.assignment.step == Step::Target
+        matches!(self.at.verb, Verb::Set) && self.is_outermost() && self.body.assignment.step == Step::Target
     }
 
     pub(super) fn set_target_done(&mut self) {
@@ -62,7 +62,7 @@ impl Pass {
                 // The statement that the settings are for.
                 self.body.is_set_statement = false;
                 self.frame.mode = Mode::Start;
-                self.verb = Verb::None;
+                self.at.verb = Verb::None;
             }
             _ => return false,
         }
@@ -105,15 +105,13 @@ impl Pass {
 
     /// What follows names accounts, not variables.
     fn set_account(&mut self) {
-        self.verb = Verb::SetAccount;
+        self.at.verb = Verb::SetAccount;
         self.frame.mode = Mode::Names;
     }
 
     fn assign_session(&mut self, name: &[u8]) {
         self.effect(Effects::SET_SESSION);
-        if !self.body.is_stored() {
-            self.out.add_variable(name, 0);
-        }
+        self.add_variable(name, 0);
         self.body.assignment.step = Step::Value;
     }
 
@@ -123,7 +121,7 @@ impl Pass {
             Scope::Session => self.assign_session(b"transaction"),
             Scope::Global => self.effect(Effects::ADMINISTRATIVE),
         }
-        self.verb = Verb::SetTransaction;
+        self.at.verb = Verb::SetTransaction;
     }
 
     fn assign_system_variable(&mut self, raw: &[u8], doubled: u8, keyword: Keyword) {
@@ -133,8 +131,12 @@ impl Pass {
             return self.effect(Effects::ADMINISTRATIVE);
         }
         self.effect(Effects::SET_SESSION);
-        if !self.body.is_stored() {
-            self.out.add_variable(raw, doubled);
+        self.add_variable(raw, doubled);
+    }
+
+    fn add_variable(&mut self, raw: &[u8], doubled: u8) {
+        if !self.body.is_stored() && self.names.add_variable(raw, doubled).is_err() {
+            self.unreadable();
         }
     }
 
@@ -168,12 +170,12 @@ impl Pass {
 
     /// A dotted part of a target (`hot.key_buffer_size`). True if it was one.
     pub(super) fn set_part(&mut self, raw: &[u8], doubled: u8, keyword: Keyword) -> bool {
-        if self.verb != Verb::Set || !self.is_outermost() || self.body.assignment.step != Step::Named {
+        if self.at.verb != Verb::Set || !self.is_outermost() || self.body.assignment.step != Step::Named {
             return false;
         }
         self.assigned_effects(keyword);
         if self.body.assignment.scope != Scope::Global && !self.body.is_stored() {
-            self.out.qualify_variable(raw, doubled);
+            self.names.qualify_variable(raw, doubled);
         }
         true
     }

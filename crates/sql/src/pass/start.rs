@@ -109,7 +109,7 @@ impl Pass {
             }
             K::Kill => {
                 self.begin(Kind::Kill, Verb::Kill, Mode::Expr, ADMIN | Effects::KILL);
-                self.kill = Some(crate::Kill { id: None, query_only: false });
+                self.at.kill = Some(crate::Kill { id: None, query_only: false });
             }
             K::Get => {
                 let effects = Effects::READS_DIAGNOSTICS | Effects::KEEPS_DIAGNOSTICS;
@@ -126,7 +126,7 @@ impl Pass {
     /// A statement that nobody knows.
     pub(super) fn start_other(&mut self) {
         self.begin(Kind::Other, Verb::Other, Mode::Names, Effects::ADMINISTRATIVE);
-        self.body.other_at = self.tokens;
+        self.body.other_at = self.at.tokens;
     }
 
     pub(super) fn start_query(&mut self) {
@@ -142,13 +142,13 @@ impl Pass {
         };
         self.begin(kind, verb, Mode::Tables, Effects::empty());
         self.frame.is_query = true;
-        self.insert_head = matches!(kind, Kind::Insert | Kind::Replace);
+        self.at.insert_head = matches!(kind, Kind::Insert | Kind::Replace);
     }
 
     /// `WITH ... UPDATE`.
     pub(super) fn with_dml(&mut self, keyword: Keyword) {
-        if self.kind == Kind::Select {
-            self.kind = Kind::Empty;
+        if self.at.kind == Kind::Select {
+            self.at.kind = Kind::Empty;
         }
         self.start_dml(keyword);
     }
@@ -158,10 +158,10 @@ impl Pass {
     }
 
     fn start(&mut self, kind: Kind, verb: Verb, mode: Mode, effects: Effects, level: Level) {
-        if self.kind == Kind::Empty {
-            self.kind = kind;
+        if self.at.kind == Kind::Empty {
+            self.at.kind = kind;
         }
-        self.verb = verb;
+        self.at.verb = verb;
         self.frame.mode = mode;
         self.frame.is_query = false;
         self.raise(level);
@@ -170,7 +170,7 @@ impl Pass {
 
     fn step(&mut self, step: TransactionStep) {
         if !self.body.is_stored() {
-            self.transaction = step;
+            self.at.transaction = step;
         }
     }
 
@@ -189,12 +189,12 @@ impl Pass {
             K::Select | K::Insert | K::Update | K::Delete | K::Replace | K::With | K::Values | K::Format
         );
         if explains && self.dialect.flavour == Flavour::MariaDb {
-            self.verb = Verb::Explain;
-            self.kind = Kind::Explain;
-            self.level = Level::Read;
+            self.at.verb = Verb::Explain;
+            self.at.kind = Kind::Explain;
+            self.at.level = Level::Read;
             return self.verb_word(keyword, b"");
         }
-        self.verb = Verb::Plain;
+        self.at.verb = Verb::Plain;
         self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT);
         true
     }

@@ -91,7 +91,7 @@ impl Pass {
     /// A word outside of parentheses. True if it is used up.
     pub(super) fn verb_word(&mut self, keyword: Keyword, text: &[u8]) -> bool {
         use Keyword as K;
-        match self.verb {
+        match self.at.verb {
             Verb::Set => return self.set_word(keyword, text),
             Verb::SetTransaction => self.set_transaction_word(keyword),
             Verb::Show => return self.show_word(keyword),
@@ -99,13 +99,13 @@ impl Pass {
             Verb::Begin => self.begin_word(keyword),
             Verb::Start => self.start_word(keyword),
             Verb::Rollback if keyword == K::To => {
-                self.transaction = TransactionStep::None;
-                self.kind = Kind::Savepoint;
+                self.at.transaction = TransactionStep::None;
+                self.at.kind = Kind::Savepoint;
             }
             Verb::Create | Verb::Alter | Verb::Drop => return self.ddl_word(keyword),
             Verb::Load => return self.load_word(keyword),
             // The second word is the table.
-            Verb::Handler if self.tokens > 2 => match keyword {
+            Verb::Handler if self.at.tokens > 2 => match keyword {
                 K::Open => self.effect(Effects::HANDLER_OPEN),
                 K::Read | K::Close => self.effect(Effects::HANDLER_OTHER),
                 K::Where => self.frame.mode = Mode::Expr,
@@ -122,7 +122,7 @@ impl Pass {
             }
             Verb::Prepare if keyword == K::From => self.capture_text(),
             Verb::Execute if keyword == K::Immediate => {
-                self.verb = Verb::ExecuteImmediate;
+                self.at.verb = Verb::ExecuteImmediate;
                 self.capture_text();
             }
             Verb::ExecuteImmediate if keyword == K::Using => self.capture = super::Capture::Off,
@@ -134,7 +134,7 @@ impl Pass {
             _ => return false,
         }
         // Words of these statements still lead into expressions and subqueries.
-        matches!(self.verb, Verb::None | Verb::Plain | Verb::SetTransaction | Verb::Start | Verb::Kill)
+        matches!(self.at.verb, Verb::None | Verb::Plain | Verb::SetTransaction | Verb::Start | Verb::Kill)
     }
 
     fn explain_word(&mut self, keyword: Keyword) -> bool {
@@ -142,7 +142,7 @@ impl Pass {
         let after_for = matches!(self.prev, Prev::Word(K::For, _));
         match keyword {
             K::Select | K::Table | K::Values | K::With => {
-                self.verb = Verb::Query;
+                self.at.verb = Verb::Query;
                 self.frame.mode = if keyword == K::With { Mode::With } else { Mode::QueryStart };
                 if keyword != K::With {
                     self.query_word(keyword);
@@ -150,7 +150,7 @@ impl Pass {
             }
             K::Insert | K::Replace | K::Update | K::Delete => self.start_dml(keyword),
             K::Into => {
-                self.into = true;
+                self.at.into = true;
                 self.raise(Level::Write);
             }
             K::Connection => self.raise(Level::Write),
@@ -163,17 +163,17 @@ impl Pass {
     fn start_word(&mut self, keyword: Keyword) {
         use Keyword as K;
         match keyword {
-            K::Transaction if self.transaction == TransactionStep::None => {
-                self.kind = if self.kind == Kind::Admin { Kind::Begin } else { self.kind };
+            K::Transaction if self.at.transaction == TransactionStep::None => {
+                self.at.kind = if self.at.kind == Kind::Admin { Kind::Begin } else { self.at.kind };
                 if !self.body.is_stored() {
-                    self.transaction = TransactionStep::Begin;
+                    self.at.transaction = TransactionStep::Begin;
                 }
             }
-            K::Only if self.transaction == TransactionStep::Begin => {
-                self.transaction = TransactionStep::BeginReadOnly;
+            K::Only if self.at.transaction == TransactionStep::Begin => {
+                self.at.transaction = TransactionStep::BeginReadOnly;
             }
             K::Write => {
-                self.transaction = TransactionStep::Begin;
+                self.at.transaction = TransactionStep::Begin;
                 self.effect(Effects::LIFTS_READ_ONLY);
             }
             _ => {}
@@ -187,7 +187,7 @@ impl Pass {
             Object::Unknown if self.prev != Prev::Equals => self.ddl_object(keyword),
             Object::RoutineBody => {
                 let is_type = matches!(self.prev, Prev::Word(K::Character | K::Returns, _));
-                if self.verb == Verb::Create && is_verb(keyword) && !is_type {
+                if self.at.verb == Verb::Create && is_verb(keyword) && !is_type {
                     return self.start_stored(keyword);
                 }
             }
@@ -225,8 +225,8 @@ impl Pass {
             K::Procedure | K::Function => Object::Routine,
             K::Trigger => Object::Trigger,
             K::Event => Object::Event,
-            K::Prepare if self.verb == Verb::Drop => {
-                self.kind = Kind::Prepare;
+            K::Prepare if self.at.verb == Verb::Drop => {
+                self.at.kind = Kind::Prepare;
                 self.effect(Effects::TEXT_EXECUTE);
                 self.body.object = Object::Other;
                 return;
@@ -246,7 +246,7 @@ impl Pass {
             _ => return,
         };
         if self.body.temporary {
-            effects = match self.verb {
+            effects = match self.at.verb {
                 Verb::Drop => Effects::DROP_TEMPORARY,
                 _ => Effects::TEMPORARY_TABLE,
             };
@@ -259,7 +259,7 @@ impl Pass {
         match keyword {
             K::Local => self.effect(Effects::LOCAL_INFILE),
             K::Index => {
-                self.kind = Kind::Admin;
+                self.at.kind = Kind::Admin;
                 self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT);
             }
             K::Set if !matches!(self.prev, Prev::Word(K::Character, _)) => self.frame.mode = Mode::Expr,
@@ -277,9 +277,9 @@ impl Pass {
     }
 
     fn kill_word(&mut self, keyword: Keyword) {
-        let Some(kill) = &mut self.kill else { return };
+        let Some(kill) = &mut self.at.kill else { return };
         match keyword {
-            Keyword::Query if self.tokens <= 3 => kill.query_only = true,
+            Keyword::Query if self.at.tokens <= 3 => kill.query_only = true,
             Keyword::Connection | Keyword::Hard | Keyword::Soft => {}
             // `QUERY ID n`, `USER name`, an expression.
             _ => self.body.kill_is_complex = true,
@@ -287,7 +287,7 @@ impl Pass {
     }
 
     pub(super) fn kill_id(&mut self, text: &[u8]) {
-        let Some(kill) = &mut self.kill else { return };
+        let Some(kill) = &mut self.at.kill else { return };
         let plain = matches!(
             self.prev,
             Prev::Word(
@@ -297,17 +297,17 @@ impl Pass {
         );
         kill.id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         self.body.kill_is_complex |= !plain;
-        self.body.kill_tokens = self.tokens + 1;
+        self.body.kill_tokens = self.at.tokens + 1;
     }
 
     /// What a Names parenthesis holds: columns whose REFERENCES name tables, or an expression.
     pub(super) fn names_inside(&self) -> Mode {
         use Keyword as K;
-        if self.verb == Verb::Grant || self.verb == Verb::Other {
+        if self.at.verb == Verb::Grant || self.at.verb == Verb::Other {
             return Mode::Names;
         }
         // The first one after the object's name, which may be any word.
-        if self.is_outermost() && self.verb == Verb::Create && !self.body.had_list {
+        if self.is_outermost() && self.at.verb == Verb::Create && !self.body.had_list {
             return Mode::Names;
         }
         match self.prev {
@@ -316,7 +316,7 @@ impl Pass {
             }
             Prev::Word(K::Hash | K::List | K::Than | K::Default, _) => Mode::Expr,
             Prev::Equals => Mode::Names,
-            Prev::Plain | Prev::Quoted(_) => self.list_inside(),
+            Prev::Plain | Prev::Quoted => self.list_inside(),
             Prev::Word(_, crate::words::Call::Unknown) => self.list_inside(),
             Prev::Word(keyword, crate::words::Call::Pure | crate::words::Call::Differs)
                 if keyword != K::None =>
@@ -328,36 +328,36 @@ impl Pass {
     }
 
     fn list_inside(&self) -> Mode {
-        if matches!(self.verb, Verb::Call | Verb::Load | Verb::Handler) { Mode::Expr } else { Mode::Names }
+        if matches!(self.at.verb, Verb::Call | Verb::Load | Verb::Handler) { Mode::Expr } else { Mode::Names }
     }
 
     pub(super) fn verb_close(&mut self) {
         self.body.had_list = true;
-        if self.body.object == Object::Routine && self.verb == Verb::Create {
+        if self.body.object == Object::Routine && self.at.verb == Verb::Create {
             self.body.object = Object::RoutineBody;
         }
     }
 
     pub(super) fn verb_comma(&mut self) {
-        if self.verb == Verb::Set {
+        if self.at.verb == Verb::Set {
             self.set_comma();
         }
     }
 
     /// The statement is over.
     pub(super) fn verb_end(&mut self) {
-        match self.verb {
+        match self.at.verb {
             // No query was found: it is the description of a table.
             Verb::Explain => self.raise(Level::Differs),
-            Verb::Start if self.transaction == TransactionStep::None => {
+            Verb::Start if self.at.transaction == TransactionStep::None => {
                 self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT);
             }
             Verb::Create | Verb::Alter | Verb::Drop if self.body.object == Object::Unknown => {
                 self.effect(Effects::IMPLICIT_COMMIT);
             }
             Verb::Kill => {
-                let exact = !self.body.kill_is_complex && self.body.kill_tokens == self.tokens;
-                if let Some(kill) = &mut self.kill
+                let exact = !self.body.kill_is_complex && self.body.kill_tokens == self.at.tokens;
+                if let Some(kill) = &mut self.at.kill
                     && !exact
                 {
                     kill.id = None;

@@ -1,14 +1,16 @@
 //! The session that is shown, and what the servers say of each statement.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use weir_wire::server_version::Flavour;
 
 use super::{
-    DATABASE,
+    DATABASE, NO_TERMINAL,
     client::Client,
-    say,
     server::{Role, Server},
 };
 
@@ -72,7 +74,7 @@ fn script(flavour: Flavour) -> Vec<Step> {
 /// Runs the script through Weir and prints who answered what. Returns whether everything went where it should.
 pub(super) async fn run(client: &mut Client, servers: &mut [Server]) -> Result<bool> {
     let flavour = servers.first().context("no server")?.flavour();
-    let mut table = Table::begin()?;
+    let mut table = Table::begin(std::io::stdout())?;
     for step in script(flavour) {
         match step {
             Step::Write(sql) => write(client, servers, &[&sql], &mut table).await?,
@@ -82,7 +84,7 @@ pub(super) async fn run(client: &mut Client, servers: &mut [Server]) -> Result<b
                 let expected = if servers.len() == 1 { Role::Primary } else { expected };
                 let id = rows.first().and_then(|row| row.last()).context("the read has no row")?;
                 let server = servers.iter().find(|server| server.id == *id);
-                table.row(sql, "read", server, Some(expected), took)?;
+                table.row(sql, "read", server.map(seen), Some(expected), took)?;
             }
             Step::Session(sql) => {
                 let (_, took) = timed(client, &sql).await?;
@@ -104,7 +106,7 @@ async fn write(
     client: &mut Client,
     servers: &mut [Server],
     statements: &[&str],
-    table: &mut Table,
+    table: &mut Table<impl Write>,
 ) -> Result<()> {
     let mut before = Vec::new();
     for server in servers.iter_mut() {
@@ -131,7 +133,7 @@ async fn write(
             "START TRANSACTION" | "COMMIT" => "transaction",
             _ => "write",
         };
-        table.row(sql, kind, server, Some(Role::Primary), took)?;
+        table.row(sql, kind, server.map(seen), Some(Role::Primary), took)?;
     }
     Ok(())
 }
@@ -151,8 +153,16 @@ async fn timed(client: &mut Client, sql: &str) -> Result<(Vec<Vec<String>>, Dura
     Ok((rows, start.elapsed()))
 }
 
+/// A server's role and address.
+type Seen<'a> = (Role, &'a str);
+
+fn seen(server: &Server) -> Seen<'_> {
+    (server.role, &server.address)
+}
+
 /// Prints rows as they come.
-struct Table {
+struct Table<W> {
+    out: W,
     writes: usize,
     reads: usize,
     wrong: usize,
@@ -161,47 +171,48 @@ struct Table {
 /// Characters of a statement that are shown.
 const STATEMENT_WIDTH: usize = 64;
 
-impl Table {
-    fn begin() -> Result<Self> {
+impl<W: Write> Table<W> {
+    fn begin(mut out: W) -> Result<Self> {
         let head =
             format!("{:<STATEMENT_WIDTH$}  {:<11}  {:<28}  {:>9}", "statement", "kind", "server", "time");
-        say(&head)?;
-        say(&"─".repeat(head.chars().count()))?;
-        Ok(Self { writes: 0, reads: 0, wrong: 0 })
+        writeln!(out, "{head}\n{}", "─".repeat(head.chars().count())).context(NO_TERMINAL)?;
+        Ok(Self { out, writes: 0, reads: 0, wrong: 0 })
     }
 
     fn row(
         &mut self,
         sql: &str,
         kind: &str,
-        server: Option<&Server>,
+        server: Option<Seen<'_>>,
         expected: Option<Role>,
         took: Duration,
     ) -> Result<()> {
         let place = match (server, expected) {
-            (Some(server), _) => format!("{} {}", server.role.name(), server.address),
+            (Some((role, address)), _) => format!("{} {address}", role.name()),
             (None, Some(_)) => "not seen on any server".to_owned(),
             (None, None) => "-".to_owned(),
         };
-        let right = expected.is_none() || server.map(|server| server.role) == expected;
+        let right = expected.is_none() || server.map(|(role, _)| role) == expected;
         self.writes += usize::from(kind == "write");
         self.reads += usize::from(kind == "read" && expected == Some(Role::Replica));
         self.wrong += usize::from(!right);
         let mark = if right { "" } else { "  WRONG" };
         let shown = shorten(sql);
         let millis = took.as_secs_f64() * 1e3;
-        say(&format!("{shown:<STATEMENT_WIDTH$}  {kind:<11}  {place:<28}  {millis:>6.2} ms{mark}"))
+        writeln!(self.out, "{shown:<STATEMENT_WIDTH$}  {kind:<11}  {place:<28}  {millis:>6.2} ms{mark}")
+            .context(NO_TERMINAL)
     }
 
-    fn end(self) -> Result<bool> {
-        let Self { writes, reads, wrong } = self;
-        match wrong {
-            0 => say(&format!(
-                "\n{writes} writes on the primary and on no replica, {reads} reads on replicas"
-            ))?,
-            _ => say(&format!("\n{wrong} statements ran on a server where they should not"))?,
-        }
-        say("(as the servers tell: writes by their binary logs, reads by the server_id in the result)")?;
+    /// Returns whether everything ran where it should.
+    fn end(mut self) -> Result<bool> {
+        let Self { writes, reads, wrong, .. } = self;
+        let sum = match (wrong, reads) {
+            (0, 0) => format!("{writes} writes on the primary; there is no replica to read from"),
+            (0, _) => format!("{writes} writes on the primary and on no replica, {reads} reads on replicas"),
+            _ => format!("{wrong} statements ran on a server where they should not"),
+        };
+        let how = "(as the servers tell: writes by their binary logs, reads by the server_id in the result)";
+        writeln!(self.out, "\n{sum}\n{how}").context(NO_TERMINAL)?;
         Ok(wrong == 0)
     }
 }
@@ -223,6 +234,27 @@ mod tests {
         assert_eq!(shorten(&long).chars().count(), STATEMENT_WIDTH);
         let fits = "x".repeat(STATEMENT_WIDTH);
         assert_eq!(shorten(&fits), fits);
+    }
+
+    #[test]
+    fn one_statement_on_the_wrong_server_or_on_none_spoils_the_session() {
+        let (primary, replica) = (Some((Role::Primary, "a:1")), Some((Role::Replica, "b:2")));
+        for (server, expected, good) in [
+            (primary, Some(Role::Primary), true),
+            (replica, Some(Role::Replica), true),
+            (None, None, true),
+            (primary, Some(Role::Replica), false),
+            (replica, Some(Role::Primary), false),
+            (None, Some(Role::Primary), false),
+        ] {
+            let mut printed = Vec::new();
+            let mut table = Table::begin(&mut printed).unwrap();
+            table.row("SELECT 1", "read", replica, Some(Role::Replica), Duration::ZERO).unwrap();
+            table.row("SELECT 2", "read", server, expected, Duration::ZERO).unwrap();
+            assert_eq!(table.end().unwrap(), good, "{server:?} {expected:?}");
+            let printed = String::from_utf8(printed).unwrap();
+            assert_eq!(printed.contains("WRONG"), !good, "{printed}");
+        }
     }
 
     #[test]
