@@ -173,7 +173,7 @@ stored! {
         /// What clients are told to talk to. Without it, what the servers are.
         optional flavour: Flavour;
         /// The version that clients are told. Without it, the lowest among the primaries of the namespaces; while
-        /// none of them was reached yet, 8.4.0. With `flavour` alone: 8.4.0 or 10.11.0.
+        /// none of them was reached yet, 8.4.0, or 10.11.0-MariaDB if `flavour` here or in one of their slices says so.
         optional version: VersionText;
         /// Namespaces whose users may log in here. Without it, all.
         list namespaces: Name;
