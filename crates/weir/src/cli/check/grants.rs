@@ -55,10 +55,10 @@ pub(super) fn excess(lines: &[String], namespace: &Namespace) -> Vec<String> {
         match parse(line) {
             Some(Grant::Everywhere(privileges)) => server_wide.extend(privileges),
             Some(Grant::Database(name, privileges)) => {
-                found.extend(in_database(&name, &privileges, namespace))
+                found.extend(in_database(&name, &privileges, namespace));
             }
             Some(Grant::Roles(roles)) => {
-                found.push(format!("it has the roles {roles}, which were not looked into"))
+                found.push(format!("it has the roles {roles}, which were not looked into"));
             }
             None => found.push("a line of SHOW GRANTS was not understood: look at it".to_owned()),
         }
