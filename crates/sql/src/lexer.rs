@@ -11,7 +11,7 @@ mod string;
 pub(crate) use string::Content;
 
 use crate::pass::Pass;
-use crate::words::{self, Word};
+use crate::words;
 use crate::{ClientCharset, Dialect, Flavour, charset};
 
 use bytes::{is_name, is_space};
@@ -62,14 +62,6 @@ pub(crate) struct Lexer {
     before: Before,
     /// Inside `/*! ... */`.
     executed: bool,
-}
-
-/// An identifier in quotes, as written.
-#[derive(Clone, Copy)]
-pub(crate) struct Quoted<'a> {
-    pub(crate) raw: &'a [u8],
-    /// The quote to undouble; 0 if none is doubled.
-    pub(crate) doubled: u8,
 }
 
 /// The start and the end of a word in lower case, as they are collected while it is scanned.
@@ -350,12 +342,12 @@ impl Lexer {
     }
 
     fn quoted(&mut self, buf: &[u8], at: usize, last: bool, pass: &mut Pass) -> Result<usize, More> {
-        let Some((end, name)) = self.quoted_end(buf, at, last)? else {
+        let Some((end, doubled)) = self.quoted_end(buf, at, last)? else {
             self.lose(pass);
             return Ok(buf.len());
         };
         self.before = Before::Name;
-        pass.quoted(name);
+        pass.quoted(buf.get(at + 1..end - 1).unwrap_or_default(), doubled);
         Ok(end)
     }
 
@@ -366,11 +358,11 @@ impl Lexer {
         let (end, name, doubled) = match next {
             Some(b'@') => return Ok(self.sign(at + 2, |pass| pass.system_variable(), pass)),
             Some(b'`' | b'\'' | b'"') => {
-                let Some((end, name)) = self.quoted_end(buf, at + 1, last)? else {
+                let Some((end, doubled)) = self.quoted_end(buf, at + 1, last)? else {
                     self.lose(pass);
                     return Ok(buf.len());
                 };
-                (end, name.raw, name.doubled)
+                (end, buf.get(at + 2..end - 1).unwrap_or_default(), doubled)
             }
             _ => {
                 let rest = buf.get(at + 1..).unwrap_or_default();
@@ -404,11 +396,5 @@ fn may_qualify(next: Option<u8>, second: Option<u8>) -> bool {
         Some(b' ') => second.is_none_or(|b| matches!(b, b'.' | b'/' | b'-' | b'#' | 0x80..) || is_space(b)),
         Some(b) => matches!(b, b'.' | b'/' | b'-' | b'#' | 0x80..) || is_space(b),
         None => true,
-    }
-}
-
-impl Quoted<'_> {
-    pub(crate) fn word(&self) -> Word {
-        words::look_up_quoted(self.raw)
     }
 }

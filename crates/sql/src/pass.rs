@@ -20,7 +20,7 @@ use crate::analyzer::Analyzer;
 use crate::lexer::Lower;
 use crate::names::Names;
 use crate::normal::Normal;
-use crate::words::{Call, Keyword, Word};
+use crate::words::{self, Call, Keyword, Word};
 use crate::{Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, TransactionStep};
 
 pub(crate) use literals::Capture;
@@ -324,7 +324,7 @@ impl Pass {
         }
         match self.prev {
             Prev::AtAt => return self.system_variable_name(text, 0, word.keyword),
-            Prev::Dot => return self.part(text, 0, word.keyword),
+            Prev::Dot => return self.part(text, 0, Some(word.keyword)),
             _ => {}
         }
         self.start_chain(text, 0, may_qualify);
@@ -338,29 +338,30 @@ impl Pass {
         self.prev = if plain { Prev::Plain } else { Prev::Word(keyword, call) };
     }
 
-    pub(crate) fn quoted(&mut self, name: crate::lexer::Quoted<'_>) {
-        self.normal.quoted(b"", name.raw, b'`');
+    /// An identifier in quotes, as written; `doubled` is the quote that is doubled in it, or 0.
+    pub(crate) fn quoted(&mut self, raw: &[u8], doubled: u8) {
+        self.normal.quoted(b"", raw, b'`');
         self.at.tokens += 1;
         // No name that Weir answers for itself is shorter.
-        if name.raw.len() >= 12
-            && (name.word().keyword.is_virtual_variable() || names::is_session_track(name.raw))
+        if raw.len() >= 12
+            && (words::look_up_quoted(raw).keyword.is_virtual_variable() || names::is_session_track(raw))
         {
             self.effect(Effects::VIRTUAL_VARIABLE);
         }
         match self.prev {
-            Prev::AtAt => return self.system_variable_name(name.raw, name.doubled, name.word().keyword),
-            Prev::Dot => return self.part(name.raw, name.doubled, name.word().keyword),
+            Prev::AtAt => return self.system_variable_name(raw, doubled, words::look_up_quoted(raw).keyword),
+            Prev::Dot => return self.part(raw, doubled, None),
             _ => {}
         }
-        self.start_chain(name.raw, name.doubled, true);
-        if self.expect != Expect::Nothing && self.expected(name.raw, name.doubled, Keyword::None) {
+        self.start_chain(raw, doubled, true);
+        if self.expect != Expect::Nothing && self.expected(raw, doubled, Keyword::None) {
             self.prev = Prev::Plain;
             return;
         }
         if self.at.verb == Verb::Set && self.is_outermost() {
-            self.set_target(name.raw, name.doubled, name.word().keyword, true);
+            self.set_target(raw, doubled, words::look_up_quoted(raw).keyword, true);
         } else {
-            self.react(Keyword::None, name.raw);
+            self.react(Keyword::None, raw);
         }
         self.prev = Prev::Quoted;
     }

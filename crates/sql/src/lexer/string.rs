@@ -1,6 +1,6 @@
 //! Strings, quoted names, dollar-quoted text.
 
-use super::{Before, Lexer, More, Quoted, State};
+use super::{Before, Lexer, More, State};
 use crate::charset::Step;
 use crate::pass::Pass;
 
@@ -102,13 +102,9 @@ impl Lexer {
         here
     }
 
-    /// The name in quotes whose opening quote is at `at`, and where it ends; `None` if it never does.
-    pub(super) fn quoted_end<'b>(
-        &self,
-        buf: &'b [u8],
-        at: usize,
-        last: bool,
-    ) -> Result<Option<(usize, Quoted<'b>)>, More> {
+    /// For the name in quotes whose opening quote is at `at`: where it ends, behind its closing quote, and the quote
+    /// that is doubled in it or 0; `None` if it never ends.
+    pub(super) fn quoted_end(&self, buf: &[u8], at: usize, last: bool) -> Result<Option<(usize, u8)>, More> {
         let Some(&quote) = buf.get(at) else { return Ok(None) };
         let escapes = quote != b'`'
             && !self.dialect.no_backslash_escapes
@@ -140,7 +136,7 @@ impl Lexer {
         if here - at > super::LONGEST_TOKEN {
             return Ok(None);
         }
-        Ok(Some((here + 1, Quoted { raw: buf.get(at + 1..here).unwrap_or_default(), doubled })))
+        Ok(Some((here + 1, doubled)))
     }
 
     /// `$`: a name, or since MySQL 8.1 the start of `$tag$ text $tag$`.

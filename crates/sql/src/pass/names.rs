@@ -65,8 +65,8 @@ impl Pass {
         self.prev = Prev::Dot;
     }
 
-    /// A name after a dot.
-    pub(super) fn part(&mut self, raw: &[u8], doubled: u8, keyword: Keyword) {
+    /// A name after a dot; `keyword` if it has no quotes.
+    pub(super) fn part(&mut self, raw: &[u8], doubled: u8, keyword: Option<Keyword>) {
         self.prev = Prev::Plain;
         if self.chain.parts == 0 {
             // `.t` names a table of the default database.
@@ -84,7 +84,7 @@ impl Pass {
             return;
         }
         // Sequences in MariaDB's Oracle mode.
-        if matches!(keyword, Keyword::NextVal | Keyword::CurrVal | Keyword::LastVal) {
+        if matches!(keyword, Some(Keyword::NextVal | Keyword::CurrVal | Keyword::LastVal)) {
             self.raise(Level::Write);
         }
     }

@@ -3,7 +3,7 @@
 use super::verb::Verb;
 use super::{Level, Mode, Pass};
 use crate::Effects;
-use crate::words::Keyword;
+use crate::words::{self, Keyword};
 
 /// Where in an assignment of SET the pass is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +169,11 @@ impl Pass {
     }
 
     /// A dotted part of a target (`hot.key_buffer_size`). True if it was one.
-    pub(super) fn set_part(&mut self, raw: &[u8], doubled: u8, keyword: Keyword) -> bool {
+    pub(super) fn set_part(&mut self, raw: &[u8], doubled: u8, keyword: Option<Keyword>) -> bool {
         if self.at.verb != Verb::Set || !self.is_outermost() || self.body.assignment.step != Step::Named {
             return false;
         }
-        self.assigned_effects(keyword);
+        self.assigned_effects(keyword.unwrap_or_else(|| words::look_up_quoted(raw).keyword));
         if self.body.assignment.scope != Scope::Global && !self.body.is_stored() {
             self.names.qualify_variable(raw, doubled);
         }
