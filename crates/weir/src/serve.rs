@@ -70,8 +70,8 @@ impl Service {
             tracing::info!(%address, "serving /metrics, /healthz and /readyz");
             tokio::spawn(http::serve(listener, Arc::clone(&assembled.gateway), Arc::clone(&status)));
         }
-        let names: Vec<String> = assembled.gateway.tenants().1.snapshot.namespaces.keys().cloned().collect();
-        tracing::info!(count = names.len(), names = names.join(", "), "namespaces in force");
+        let count = assembled.gateway.tenants().1.by_name.len();
+        tracing::info!(count, "namespaces in force");
 
         let end = self.follow(&assembled, &status, &mut signals).await;
         match end {
