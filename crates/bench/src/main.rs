@@ -83,8 +83,13 @@ fn measure_load(rig: &Rig, plan: &Plan) -> Result<Vec<Row>> {
     println!("{}", report::heading());
     for (workload, clients) in &plan.cells {
         let before = Routing::of(rig)?;
-        let cell = measure_cell(rig, &proxies, plan, *workload, *clients).with_context(|| {
-            format!("{} at {clients} clients; Weir says:\n{}", workload.name(), proxies.log())
+        let cell = measure_cell(rig, &proxies, plan, *workload, *clients).map_err(|error| {
+            // Whoever interrupts knows why.
+            if rig.check().is_err() {
+                return error;
+            }
+            let cell = format!("{} at {clients} clients; Weir says:\n{}", workload.name(), proxies.log());
+            error.context(cell)
         })?;
         if workload.is_read() {
             routing.add(before, Routing::of(rig)?);

@@ -320,3 +320,6 @@ impl Run {
 fn nanoseconds(now: Instant, then: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(then).as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
