@@ -306,7 +306,7 @@ impl<R: Read> Taking<'_, R> {
     }
 }
 
-/// Reads an answer. Packets must count up from 1.
+/// Reads an answer. Its packets must count up; from where depends on how many the command had.
 pub(super) fn read(from: &mut impl Read, flags: ResponseFlags, expect: Expect) -> Result<Answer, Failure> {
     let mut taking = Taking { from, answer: Answer { packets: Vec::new(), flags, expect } };
     match expect {
@@ -330,7 +330,7 @@ pub(super) fn read(from: &mut impl Read, flags: ResponseFlags, expect: Expect) -
             }
         }
     }
-    let mut due = 1_u8;
+    let mut due = taking.answer.packets.first().map_or(1, |first| first.sequence);
     for packet in &taking.answer.packets {
         if packet.sequence != due {
             return Err(Failure::Login(format!(

@@ -62,12 +62,19 @@ impl Packet {
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const SHOWN: usize = 160;
+        const TAIL: usize = 24;
         let shown = self.payload.get(..self.payload.len().min(SHOWN)).unwrap_or_default();
         write!(f, "#{}", self.sequence)?;
         if self.parts != 1 {
             write!(f, "×{}", self.parts)?;
         }
         write!(f, " {:5} \"{}\"", self.payload.len(), shown.escape_ascii())?;
-        f.write_str(if self.payload.len() > SHOWN { "…" } else { "" })
+        match self.payload.len().checked_sub(SHOWN) {
+            Some(more) if more > 0 => {
+                let end = self.payload.get(self.payload.len() - more.min(TAIL)..).unwrap_or_default();
+                write!(f, "…\"{}\"", end.escape_ascii())
+            }
+            _ => Ok(()),
+        }
     }
 }

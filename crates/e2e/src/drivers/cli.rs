@@ -109,7 +109,7 @@ impl CommandLine {
         facts.extend(self.load(client()?, endpoint)?);
         facts.extend(self.interrupt(client()?, &tap)?);
         let outcome = Outcome { lines: facts, seen: tap.seen(), took: began.elapsed() };
-        self.check(&outcome)?;
+        self.check(&outcome).with_context(|| format!("at {}", endpoint.address))?;
         Ok(outcome)
     }
 
@@ -146,10 +146,7 @@ impl CommandLine {
         std::fs::write(&path, rows).context("cannot write the rows to load")?;
         let texts = [
             "CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(30) CHARACTER SET utf8mb4)",
-            &format!(
-                "LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded FIELDS TERMINATED BY ','",
-                path.display()
-            ),
+            &format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded FIELDS TERMINATED BY ','", path.display()),
             "SELECT COUNT(*), SUM(id), MAX(v) FROM loaded",
         ];
         client.args(["--batch", "--force", "--local-infile=1"]).arg(format!("--execute={}", texts.join(";")));
@@ -214,7 +211,7 @@ impl CommandLine {
     fn file(self, endpoint: &Endpoint, name: &str) -> Result<PathBuf> {
         let folder = home().join("drivers/cli");
         std::fs::create_dir_all(&folder).context("cannot create a folder")?;
-        Ok(folder.join(format!("{}-{}-{name}", self.name(), endpoint.database)))
+        Ok(folder.join(format!("{}-{}-{}-{name}", self.name(), endpoint.flavour, endpoint.database)))
     }
 
     fn check(self, outcome: &Outcome) -> Result<()> {

@@ -148,7 +148,7 @@ fn checksums(site: &Site, restored: &str) -> Result<()> {
 }
 
 fn file_of(client: CommandLine, site: &Site) -> PathBuf {
-    home().join("drivers").join(format!("{}-{}.sql", client.name(), site.database))
+    home().join("drivers").join(format!("{}-{}-{}.sql", client.name(), site.cluster.flavour(), site.database))
 }
 
 fn contains(within: &[u8], what: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::install;
 use super::run::{Endpoint, Outcome, Tls, run};
@@ -170,7 +170,7 @@ impl Program {
         let mut command = self.command()?;
         command.env("DRIVER_ACTION", "facts").env("DRIVER_TLS", self.tls.word());
         let outcome = run(&mut command, endpoint)?;
-        self.check(&outcome)?;
+        self.check(&outcome).with_context(|| format!("at {}", endpoint.address))?;
         Ok(outcome)
     }
 

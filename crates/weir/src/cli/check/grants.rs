@@ -64,14 +64,13 @@ pub(super) fn excess(lines: &[String], namespace: &Namespace) -> Vec<String> {
         }
     }
     found.extend(everywhere(&server_wide, namespace));
-    let mut told = Vec::new();
-    found.retain(|text| {
-        !told.contains(text) && {
-            told.push(text.clone());
-            true
+    let mut told: Vec<String> = Vec::new();
+    for text in found {
+        if !told.contains(&text) {
+            told.push(text);
         }
-    });
-    found
+    }
+    told
 }
 
 fn is_read_only(namespace: &Namespace) -> bool {
