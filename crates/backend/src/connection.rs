@@ -117,6 +117,8 @@ pub struct Connection {
     dirty: bool,
     /// It was interrupted in the middle of an exchange: close it.
     broken: bool,
+    /// Bytes came that nobody had asked for.
+    overrun: bool,
     /// Sessions whose statements were written behind the holder's, in order.
     riders: VecDeque<Waiter>,
     /// Bytes of their answers that were read already.
@@ -153,6 +155,7 @@ impl Connection {
             idle_since: now,
             dirty: false,
             broken: false,
+            overrun: false,
             riders: VecDeque::new(),
             leftover: Vec::new(),
             answer_due: false,
@@ -249,10 +252,15 @@ impl Connection {
         self.broken = false;
     }
 
-    /// Was an exchange on it not brought to its end?
+    /// The server has sent more than it was asked for: it is closing the connection, or nothing it says can be trusted.
+    pub fn sent_too_much(&mut self) {
+        self.overrun = true;
+    }
+
+    /// Was an exchange on it not brought to its end, or did more come than that?
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.broken
+        self.broken || self.overrun
     }
 
     /// Is it ready for a session that wants `state`, without any command before?

@@ -21,7 +21,7 @@ use weir_wire::response::{PrepareOk, ResponseFlags};
 pub use answer::{Answer, Outcome};
 pub use login::{Login, Proof, Tls, modern};
 pub use packet::Packet;
-pub use parameter::Parameter;
+pub use parameter::{Parameter, execution};
 pub use transport::{Endpoint, Transport};
 pub use weir_wire::response_end::Expect;
 
@@ -289,7 +289,7 @@ impl Client {
         cursor: Cursor,
         bind: Bind,
     ) -> Result<Answer, Failure> {
-        self.command(&parameter::execute(id, parameters, cursor, bind), Expect::Results)
+        self.command(&execution(id, parameters, cursor, bind), Expect::Results)
     }
 
     /// COM_STMT_FETCH.
@@ -375,6 +375,14 @@ impl Client {
             0 => Ok(()),
             n => Err(Failure::Login(format!("{n} bytes came after COM_QUIT"))),
         }
+    }
+
+    /// Makes a later close a reset, as a process that is killed with unread bytes does.
+    ///
+    /// # Errors
+    /// The socket is gone already, or is none of TCP.
+    pub fn reset_when_closed(&self) -> Result<(), Failure> {
+        Ok(self.transport.reset_when_closed()?)
     }
 
     /// Closes one direction or both, without a word.

@@ -1,9 +1,12 @@
 //! End-to-end tests: real servers, the real program, clients of every kind. Never shipped.
 
+pub mod balance;
 pub mod client;
 pub mod drivers;
+pub mod fault;
 pub mod observe;
 pub mod pair;
+pub mod rig;
 pub mod weir;
 
 /// Makes a test of each function for each of the two servers, on the cluster that all tests share:

@@ -117,7 +117,7 @@ impl Session {
         let mut retries = 0;
         loop {
             let fresh = self.held.is_none();
-            let mut held = match self.held.take() {
+            let mut held = match self.take_held()? {
                 Some(held) => held,
                 None => self.checkout(target, job).await?,
             };
@@ -175,6 +175,16 @@ impl Session {
             }
             bump(&self.tenant.counters(self.worker.id).retried, 1);
             drop(held);
+        }
+    }
+
+    /// The connection that the session holds, if any.
+    pub(super) fn take_held(&mut self) -> Result<Option<Held>, SessionError> {
+        match self.held.take() {
+            Some(held) if held.checkout.is_broken() => {
+                Err(self.connection_lost(held, false, &ConnectionError::Closed))
+            }
+            held => Ok(held),
         }
     }
 

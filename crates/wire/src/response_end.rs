@@ -104,12 +104,18 @@ pub struct ResponseEnd<'w> {
     at: usize,
     /// Start of the packet that `at` is in, or `at` itself.
     boundary: usize,
+    /// Sequence id of the packet that starts there, as the client counts.
+    boundary_sequence: u8,
     /// Bytes of the current body that are not in the buffer yet.
     skip: usize,
     /// The next packet continues a payload.
     continues: bool,
     sequence_shift: u8,
     next_sequence: u8,
+    /// Sequence id of the server's next packet; the first one's is not known unless it was told.
+    due: Option<u8>,
+    /// Where the current result began, and with which sequence id, while it is still in the buffer.
+    result_start: Option<(usize, u8)>,
     /// Where the EOF after the columns stands, while it is still in the buffer: its status is only known at the end.
     open_eof: Option<usize>,
     summary: Summary,
@@ -140,14 +146,27 @@ impl<'w> ResponseEnd<'w> {
             row_limit: row_limit.unwrap_or(u64::MAX),
             at: 0,
             boundary: 0,
+            boundary_sequence: 1,
             skip: 0,
             continues: false,
             sequence_shift: 0,
             next_sequence: 1,
+            due: None,
+            result_start: Some((0, 1)),
             open_eof: None,
             summary: Summary::default(),
             tracked: Vec::new(),
         }
+    }
+
+    /// The answer's first packet must have this sequence id.
+    #[must_use]
+    pub fn beginning_at(mut self, sequence: u8) -> Self {
+        self.next_sequence = sequence;
+        self.boundary_sequence = sequence;
+        self.due = Some(sequence);
+        self.result_start = Some((0, sequence));
+        self
     }
 
     /// Walks over what `buf` holds from where the last call stopped. Bytes before the position may have been
@@ -167,15 +186,21 @@ impl<'w> ResponseEnd<'w> {
             }
             if !self.continues {
                 self.boundary = self.at;
+                self.boundary_sequence = self.next_sequence;
                 if let State::PrepareGroup { left: 0, then } = self.state {
                     self.insert_eof(buf);
                     self.state = Self::prepare_group(then, 0);
                 }
-                if self.state == State::Done {
-                    return Ok(Scan::Done);
+                match self.state {
+                    State::Done => return Ok(Scan::Done),
+                    State::First => self.result_start = Some((self.at, self.next_sequence)),
+                    _ => {}
                 }
             }
             let Some(header) = buf.get(self.at..).and_then(Header::parse) else { return Ok(Scan::More) };
+            if self.due.is_some_and(|due| due != header.sequence) {
+                return Err(self.malformed("packet out of order"));
+            }
             if self.continues {
                 self.pass(buf, header);
                 continue;
@@ -233,7 +258,19 @@ impl<'w> ResponseEnd<'w> {
     /// Sequence id of a packet that would follow the [`boundary`](Self::boundary), as the client counts.
     #[must_use]
     pub fn next_sequence(&self) -> u8 {
-        self.next_sequence
+        self.boundary_sequence
+    }
+
+    /// Where an error may stand if the rest of the answer never comes, and its sequence id: clients look for one among
+    /// rows and in place of a result, but not all of them among column definitions.
+    #[must_use]
+    pub fn error_place(&self) -> (usize, u8) {
+        let among_definitions = matches!(
+            self.state,
+            State::ResultColumns { .. } | State::ResultColumnsEnd | State::PrepareGroup { .. }
+        );
+        let start = self.result_start.filter(|_| among_definitions);
+        start.unwrap_or((self.boundary, self.boundary_sequence))
     }
 
     /// The first `n` bytes of the buffer (at most [`position`](Self::position)) were taken out.
@@ -241,6 +278,7 @@ impl<'w> ResponseEnd<'w> {
         self.at = self.at.saturating_sub(n);
         self.boundary = self.boundary.saturating_sub(n);
         self.open_eof = self.open_eof.and_then(|at| at.checked_sub(n));
+        self.result_start = self.result_start.and_then(|(at, sequence)| Some((at.checked_sub(n)?, sequence)));
     }
 
     /// What the answer told.
@@ -280,6 +318,7 @@ impl<'w> ResponseEnd<'w> {
             *byte = sequence;
         }
         self.next_sequence = sequence.wrapping_add(1);
+        self.due = Some(header.sequence.wrapping_add(1));
         self.continues = header.continues();
         self.at += HEADER_LEN;
         self.skip = header.len;
@@ -299,6 +338,7 @@ impl<'w> ResponseEnd<'w> {
         let mut packet = Vec::with_capacity(HEADER_LEN + header.len);
         let sequence = header.sequence.wrapping_add(self.sequence_shift);
         self.next_sequence = packet_with(&mut packet, sequence, fill);
+        self.due = Some(header.sequence.wrapping_add(1));
         buf.splice(self.at..self.at + HEADER_LEN + header.len, packet.iter().copied());
         self.at += packet.len();
     }
@@ -334,6 +374,7 @@ impl<'w> ResponseEnd<'w> {
             buf.drain(self.at + tail..end);
         }
         self.next_sequence = sequence.wrapping_add(1);
+        self.due = Some(header.sequence.wrapping_add(1));
         self.at += tail;
     }
 
@@ -355,6 +396,7 @@ impl<'w> ResponseEnd<'w> {
         self.open_eof = Some(self.at);
         self.at += packet.len();
         self.boundary = self.at;
+        self.boundary_sequence = self.next_sequence;
         self.sequence_shift = self.sequence_shift.wrapping_add(1);
     }
 
@@ -704,7 +746,7 @@ mod tests {
     #[test]
     fn an_error_ends_the_answer_wherever_it_stands() {
         let mut err = Vec::new();
-        packet_with(&mut err, 9, |w| ErrPacket { code: crate::error_code::UNKNOWN, message: b"x" }.write(w));
+        packet_with(&mut err, 7, |w| ErrPacket { code: crate::error_code::UNKNOWN, message: b"x" }.write(w));
         let set = rows(3, NEW, 0x0002, b"");
         let without_end = &set[..set.len() - 11];
         for client in [NEW, OLD] {
@@ -766,8 +808,8 @@ mod tests {
         let (columns, end_of_set) = set.split_at(set.len() - 11);
         let mut server = columns.to_vec();
         let value = vec![0xFE; crate::framer::MAX_PAYLOAD + 10];
-        crate::write_packet(&mut server, 4, &value);
-        server.extend_from_slice(end_of_set);
+        let last = crate::write_packet(&mut server, 4, &value);
+        crate::write_packet(&mut server, last, &end_of_set[4..]);
         for client in [NEW, OLD] {
             let (out, summary, _) = feed(
                 Expect::Results,
@@ -781,6 +823,58 @@ mod tests {
             assert_eq!(out[columns.len() + shift + 3], 4 + u8::from(!client.deprecate_eof));
             let second = columns.len() + shift + 4 + crate::framer::MAX_PAYLOAD;
             assert_eq!(out[second + 3], 5 + u8::from(!client.deprecate_eof));
+        }
+    }
+
+    #[test]
+    fn a_packet_out_of_order_is_refused_wherever_it_stands() {
+        let set = rows(2, NEW, 0x0002, b"");
+        let mut at = 0;
+        while let Some(header) = set.get(at..).and_then(Header::parse) {
+            let mut wrong = set.clone();
+            wrong[at + 3] = wrong[at + 3].wrapping_add(1);
+            let mut end = ResponseEnd::new(Expect::Results, NEW, None, None).beginning_at(1);
+            assert_eq!(end.scan(&mut wrong).unwrap_err().what, "packet out of order", "at {at}");
+            at += HEADER_LEN + header.len;
+        }
+        let mut end = ResponseEnd::new(Expect::Results, NEW, None, None).beginning_at(2);
+        assert!(end.scan(&mut set.clone()).is_err());
+    }
+
+    #[test]
+    fn an_error_stands_behind_rows_or_in_place_of_a_result_but_not_among_definitions() {
+        let set = rows(2, OLD, 0x000A, b"");
+        let more = rows(2, NEW, 0x000A, b"");
+        let second: Vec<u8> = {
+            let (mut out, mut rest, mut sequence) = (Vec::new(), &more[..], 7);
+            while let Some(header) = Header::parse(rest) {
+                sequence = crate::write_packet(&mut out, sequence, &rest[4..4 + header.len]);
+                rest = &rest[4 + header.len..];
+            }
+            out
+        };
+        let whole = [&more[..], &second].concat();
+        for cut in 0..whole.len() {
+            let mut buf = whole[..cut].to_vec();
+            let mut end = ResponseEnd::new(Expect::Results, OLD, None, None).beginning_at(1);
+            end.scan(&mut buf).unwrap();
+            let (place, sequence) = end.error_place();
+            let among_definitions = |at: usize, from: usize| {
+                let columns = Header::parse(&set[5..]).map_or(0, |h| 2 * (h.len + 4));
+                at > from && at < from + 5 + columns
+            };
+            for start in [0, set.len()] {
+                assert!(!among_definitions(place, start), "cut at {cut}: {place}");
+            }
+            let packets_before = {
+                let (mut n, mut at) = (0, 0);
+                while at < place {
+                    n += 1;
+                    at += HEADER_LEN + Header::parse(&buf[at..]).unwrap().len;
+                }
+                n
+            };
+            assert_eq!(sequence, packets_before + 1, "cut at {cut}");
         }
     }
 

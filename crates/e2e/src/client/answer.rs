@@ -70,7 +70,8 @@ impl Answer {
     }
 
     /// Is it an answer to COM_STMT_PREPARE?
-    pub(crate) fn is_prepare(&self) -> bool {
+    #[must_use]
+    pub fn is_prepare(&self) -> bool {
         self.expect == Expect::Prepare
     }
 

@@ -64,7 +64,9 @@ impl Parameter {
     }
 }
 
-pub(super) fn execute(id: u32, parameters: &[Parameter], cursor: Cursor, bind: Bind) -> Vec<u8> {
+/// The payload of COM_STMT_EXECUTE.
+#[must_use]
+pub fn execution(id: u32, parameters: &[Parameter], cursor: Cursor, bind: Bind) -> Vec<u8> {
     let mut payload = Vec::new();
     let mut w = Writer::new(&mut payload);
     w.u8(com::STMT_EXECUTE).u32(id).u8(u8::from(cursor == Cursor::ReadOnly)).u32(1);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
@@ -81,6 +82,15 @@ impl Transport {
             Transport::Unix(stream) => stream.shutdown(how),
             Transport::Tls(stream) => stream.sock.shutdown(how),
         }
+    }
+
+    pub(super) fn reset_when_closed(&self) -> io::Result<()> {
+        let socket = match self {
+            Transport::Tcp(stream) => stream,
+            Transport::Tls(stream) => &stream.sock,
+            Transport::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
     }
 
     /// May a password pass as it is?

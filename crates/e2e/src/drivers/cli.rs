@@ -146,7 +146,10 @@ impl CommandLine {
         std::fs::write(&path, rows).context("cannot write the rows to load")?;
         let texts = [
             "CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(30) CHARACTER SET utf8mb4)",
-            &format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded FIELDS TERMINATED BY ','", path.display()),
+            &format!(
+                "LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded FIELDS TERMINATED BY ','",
+                path.display()
+            ),
             "SELECT COUNT(*), SUM(id), MAX(v) FROM loaded",
         ];
         client.args(["--batch", "--force", "--local-infile=1"]).arg(format!("--execute={}", texts.join(";")));

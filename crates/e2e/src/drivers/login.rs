@@ -83,9 +83,8 @@ pub(super) fn check(cannot: Cannot, list: &[Login], flavour: Flavour, outcome: &
         bail!("{} logins made {} connections", list.len(), outcome.seen.len());
     }
     // a driver that cannot ask for the RSA key never gets the second account in without TLS
-    let rsa_only = |login: &Login| {
-        matches!(login.name, "full_by_rsa" | "fast_path_after_rsa" | "wrong_by_rsa")
-    };
+    let rsa_only =
+        |login: &Login| matches!(login.name, "full_by_rsa" | "fast_path_after_rsa" | "wrong_by_rsa");
     for (login, seen) in list.iter().zip(&outcome.seen) {
         let by_sha2 = flavour == Flavour::MySql;
         let refused_by_driver = by_sha2 && cannot == Cannot::Rsa && rsa_only(login);

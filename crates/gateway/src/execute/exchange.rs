@@ -59,19 +59,33 @@ impl Session {
             self.client.flags,
             wish.as_deref(),
             self.tenant.namespace.limits.result_rows,
-        );
+        )
+        .beginning_at(sequence);
         let mut streamed = false;
+        // the client has the beginning of a packet
+        let mut in_packet = false;
         let mut read_already = !buffer.is_empty();
         loop {
             if !std::mem::take(&mut read_already) {
                 match held.checkout.stream().read_buf(&mut buffer).await {
                     Ok(0) => {
                         return self
-                            .broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh)
+                            .broke_off(
+                                buffer,
+                                &end,
+                                sent(streamed, in_packet, &end),
+                                ConnectionError::Closed,
+                                held,
+                                fresh,
+                            )
                             .await;
                     }
                     Ok(_) => {}
-                    Err(e) => return self.broke_off(buffer, &end, streamed, e.into(), held, fresh).await,
+                    Err(e) => {
+                        return self
+                            .broke_off(buffer, &end, sent(streamed, in_packet, &end), e.into(), held, fresh)
+                            .await;
+                    }
                 }
             }
             if !streamed
@@ -91,13 +105,23 @@ impl Session {
                     return Box::pin(self.too_many_rows(held, buffer, &mut end)).await.map(Attempt::Answered);
                 }
                 Err(malformed) => {
-                    return self.broke_off(buffer, &end, streamed, malformed.into(), held, fresh).await;
+                    return self
+                        .broke_off(
+                            buffer,
+                            &end,
+                            sent(streamed, in_packet, &end),
+                            malformed.into(),
+                            held,
+                            fresh,
+                        )
+                        .await;
                 }
             }
             let limit = if streamed { PIECE / 2 } else { COLLECT_UP_TO };
             if buffer.len() >= limit || (!streamed && buffer.len() >= self.gateway.collect_limit()) {
                 // whole packets if possible: after them an error can still be told
                 let n = if end.boundary() > 0 { end.boundary() } else { end.position() };
+                in_packet = end.boundary() == 0;
                 self.client.write(buffer.get(..n).unwrap_or_default()).await?;
                 buffer.drain(..n);
                 end.taken(n);
@@ -111,10 +135,12 @@ impl Session {
         if buffer.len() > end.position() {
             // answers of those whose statements were sent behind this one
             let beyond = buffer.split_off(end.position());
-            if !held.checkout.has_riders() {
-                return self.broke_off(buffer, &end, streamed, ConnectionError::Closed, held, fresh).await;
+            if held.checkout.has_riders() {
+                held.checkout.put_leftover(beyond);
+            } else {
+                // the answer is whole; what follows is the server's goodbye, or none of its business
+                held.checkout.sent_too_much();
             }
-            held.checkout.put_leftover(beyond);
         }
         held.checkout.exchange_ended();
         let tracked = if end.tracked().is_empty() { Vec::new() } else { end.tracked().to_vec() };
@@ -160,22 +186,23 @@ impl Session {
         &mut self,
         mut buffer: Vec<u8>,
         end: &ResponseEnd<'_>,
-        streamed: bool,
+        sent: Sent,
         error: ConnectionError,
         held: &mut Held,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
-        if !streamed && buffer.is_empty() {
+        if sent == Sent::Nothing && buffer.is_empty() {
             self.worker.recycle(buffer);
             return Ok(Attempt::NoAnswer(error));
         }
-        if end.boundary() == 0 && streamed {
-            // a part of a packet is with the client: nothing can be said after it
+        if sent == Sent::HalfAPacket {
+            // nothing can be said after it
             return Err(SessionError::Client(ClientError::Cut));
         }
         let refused = lost(held.checkout.pool().instance(), &error);
-        buffer.truncate(end.boundary());
-        refused.write(&mut buffer, end.next_sequence());
+        let (place, sequence) = end.error_place();
+        buffer.truncate(place);
+        refused.write(&mut buffer, sequence);
         self.client.write(&buffer).await?;
         self.handle.set_running(None);
         if fresh { Err(SessionError::AnsweredWithError) } else { Err(SessionError::Client(ClientError::Cut)) }
@@ -230,6 +257,22 @@ impl Session {
         summary.error = Some(error_code::TOO_BIG_SELECT);
         summary.status = summary.status.or(status);
         Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new() })
+    }
+}
+
+/// What the client has of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    WholePackets,
+    HalfAPacket,
+}
+
+fn sent(streamed: bool, in_packet: bool, end: &ResponseEnd<'_>) -> Sent {
+    match (streamed, in_packet && end.boundary() == 0) {
+        (false, _) => Sent::Nothing,
+        (true, false) => Sent::WholePackets,
+        (true, true) => Sent::HalfAPacket,
     }
 }
 

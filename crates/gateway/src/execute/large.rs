@@ -67,7 +67,7 @@ impl Session {
         let job =
             Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
         let fresh = self.held.is_none();
-        let mut held = match self.held.take() {
+        let mut held = match self.take_held()? {
             Some(held) => held,
             None => self.checkout(Target::Primary, &job).await?,
         };

@@ -49,6 +49,8 @@ pub(crate) struct Diagnostics {
     found_rows_unread: bool,
     /// Several conditions: no statement can make a connection have them again.
     many: bool,
+    /// The connection ended before what it knew was read.
+    lost: bool,
     /// Counts the session's statements.
     number: u32,
 }
@@ -82,6 +84,7 @@ impl Diagnostics {
         self.conditions_unread = failed || summary.warnings > 0;
         self.found_rows_unread = statement.effects.contains(Effects::CALC_FOUND_ROWS);
         self.many = false;
+        self.lost = false;
         let is_ok = !failed && !summary.has_rows;
         self.row_count = if is_ok { i64::try_from(summary.affected_rows).unwrap_or(i64::MAX) } else { -1 };
         if summary.has_rows {
@@ -92,6 +95,15 @@ impl Diagnostics {
     /// The session set its LAST_INSERT_ID().
     pub(super) fn expect_insert_id(&mut self) {
         self.insert_id_unread = true;
+    }
+
+    /// The connection that knew is gone: questions get an error until the next statement. Returns whether that is all:
+    /// a LAST_INSERT_ID() that was never read would be missed for longer.
+    pub(super) fn lose(&mut self) -> bool {
+        self.conditions_unread = false;
+        self.found_rows_unread = false;
+        self.lost = true;
+        !std::mem::take(&mut self.insert_id_unread)
     }
 
     /// Must something be read before the connection may go?
@@ -131,8 +143,9 @@ impl Session {
             let rows = held.checkout.query("SELECT FOUND_ROWS()").await?.rows()?;
             self.diagnostics.found_rows = first_number(&rows).unwrap_or(0);
         }
-        if std::mem::take(&mut self.diagnostics.insert_id_unread) {
+        if self.diagnostics.insert_id_unread {
             let rows = held.checkout.query("SELECT LAST_INSERT_ID()").await?.rows()?;
+            self.diagnostics.insert_id_unread = false;
             self.diagnostics.last_insert_id = first_number(&rows).unwrap_or(0);
             held.has_insert_id = true;
         }
@@ -184,6 +197,9 @@ impl Session {
     }
 
     fn count_asked(&self, statement: &Statement, text: &[u8]) -> Result<Option<Count>, SessionError> {
+        if self.diagnostics.lost && statement.effects.intersects(ASKS) {
+            return Err(lost_answer("what the statement before left"));
+        }
         let counts = Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS;
         if !statement.effects.intersects(counts) {
             if self.diagnostics.many && words(text) != b"show warnings" {

@@ -118,8 +118,11 @@ impl Session {
             held.checkout.mark_dirty();
         }
         if !self.in_transaction && self.pins.is_empty() && self.diagnostics.has_unread() {
-            let saved = Box::pin(self.save_diagnostics(&mut held)).await;
-            saved.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
+            if let Err(error) = Box::pin(self.save_diagnostics(&mut held)).await
+                && !self.diagnostics.lose()
+            {
+                return Err(SessionError::Fatal(lost(held.checkout.pool().instance(), &error)));
+            }
             self.diagnostics.remember_sqlstate(summary.error);
         }
         if self.in_transaction || !self.pins.is_empty() {

@@ -1,0 +1,481 @@
+//! What clients and servers should never do: connections cut at any byte, packets that are none. Each ends in a clear
+//! error or the connection's end, and leaves nothing behind.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as its own lines do"
+)]
+
+use std::net::Shutdown;
+
+use anyhow::{Context, Result, bail, ensure};
+use weir_e2e::client::{Answer, Bind, Client, Cursor, Expect, Failure, Login, Outcome, Parameter, Tls};
+use weir_e2e::fault::{Fault, From, Then};
+use weir_e2e::on_both_servers;
+use weir_e2e::rig::Rig;
+use weir_e2e::weir::User;
+use weir_testkit::{Cluster, SERVICE};
+use weir_wire::auth::Verifier;
+use weir_wire::capability::Capabilities;
+use weir_wire::command::com;
+
+on_both_servers!(
+    logins_cut_at_every_byte,
+    commands_cut_at_every_byte,
+    answers_that_no_client_takes,
+    answers_of_the_server_cut_at_every_byte,
+    logins_at_the_server_cut_at_every_byte,
+    greetings_that_are_none,
+    answers_that_are_none,
+);
+
+const TABLES: &str = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(50)); \
+     INSERT INTO t VALUES (1, 'one'), (2, NULL), (3, 'three'); \
+     CREATE TABLE written (id INT AUTO_INCREMENT PRIMARY KEY, v LONGTEXT); \
+     CREATE PROCEDURE two() BEGIN SELECT 1; SELECT 'two', 2; END";
+
+fn rig<'c>(cluster: &'c Cluster, topic: &str) -> Result<Rig<'c>> {
+    let rig = Rig::start(cluster, topic, |options| options)?;
+    rig.sql(TABLES)?;
+    Ok(rig)
+}
+
+/// Users whose logins take every way: known at once, and by RSA or TLS since only a slow verifier is stored.
+fn users() -> Vec<User> {
+    let slow = |name: &str| {
+        let mut user = User::new(name, "slow");
+        user.plugin = Some("caching_sha2_password".to_owned());
+        user.verifier = Verifier::sha2_crypt_of(b"slow", *b"01234567890123456789").to_text();
+        user
+    };
+    let mut native = User::new("native", "native");
+    native.plugin = Some("mysql_native_password".to_owned());
+    vec![User::new(SERVICE.user, SERVICE.password), native, slow("rsa"), slow("tls")]
+}
+
+/// Cuts a login after each `step` bytes of one side, until one comes through. Returns how many were cut.
+fn cut_logins(rig: &Rig<'_>, login: &Login, from: From, step: usize) -> Result<usize> {
+    let mut cut = 0;
+    for after in (0..20_000).step_by(step) {
+        rig.front.arm(Fault::Cut(from, after));
+        let outcome = rig.client_in_front(login);
+        let done = rig.front.disarm();
+        match outcome {
+            Ok(_) => {
+                ensure!(
+                    !done || from == From::Client,
+                    "a login came through though it was cut after {after}"
+                );
+                return Ok(cut);
+            }
+            Err(Failure::Lost(_)) => cut += 1,
+            Err(failure) => bail!("cut after {after} bytes of the {from:?}: {failure}"),
+        }
+    }
+    bail!("no login came through")
+}
+
+fn logins_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
+    let rig = Rig::start(cluster, "logins", |options| options.users(users()))?;
+    let rsa = Login::new("rsa", "slow");
+    let tls = Login::new("tls", "slow").tls(Tls::Encrypted);
+    for (what, login, from, step, at_least) in [
+        ("plain", Login::new(SERVICE.user, SERVICE.password), From::Client, 1, 80),
+        ("a database", rig.login(), From::Client, 1, 80),
+        ("the greeting", rig.login(), From::Server, 1, 80),
+        ("native", Login::new("native", "native"), From::Client, 1, 80),
+        // the password is sent twice, and once it came through it is known: from both sides, then
+        ("RSA, from the server", rsa.clone(), From::Server, 7, 50),
+        ("TLS", tls, From::Client, 11, 40),
+    ] {
+        let cut = cut_logins(&rig, &login, from, step).with_context(|| what.to_owned())?;
+        ensure!(cut >= at_least, "{what}: only {cut} logins were cut");
+    }
+    rig.is_as_before()
+}
+
+type Setup = fn(&mut Client) -> Result<Vec<u8>>;
+
+fn command(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    weir_wire::write_packet(&mut bytes, 0, payload);
+    bytes
+}
+
+fn query(sql: &str) -> Vec<u8> {
+    command(&[&[com::QUERY], sql.as_bytes()].concat())
+}
+
+fn execution(id: u32, parameters: &[Parameter], cursor: Cursor) -> Vec<u8> {
+    command(&weir_e2e::client::execution(id, parameters, cursor, Bind::New))
+}
+
+const INSERT: &str = "INSERT INTO written (v) VALUES (?)";
+
+/// What has to be done before, and the command's bytes.
+fn commands() -> Vec<(&'static str, Setup)> {
+    vec![
+        ("query", |_| Ok(query("SELECT id, v FROM t"))),
+        ("insert", |_| Ok(query("INSERT INTO written (v) VALUES ('cut')"))),
+        ("insert in a transaction", |client| {
+            client.run("BEGIN")?;
+            client.run("INSERT INTO written (v) VALUES ('before')")?;
+            Ok(query("INSERT INTO written (v) VALUES ('cut')"))
+        }),
+        ("several statements", |client| {
+            client.set_option(0)?;
+            Ok(query("SELECT 1; SELECT 2"))
+        }),
+        ("pinned", |client| {
+            client.run("CREATE TEMPORARY TABLE tmp (id INT)")?;
+            Ok(query("SELECT * FROM tmp"))
+        }),
+        ("prepare", |_| Ok(command(&[&[com::STMT_PREPARE], INSERT.as_bytes()].concat()))),
+        ("execute", |client| {
+            let id = client.prepare("SELECT id FROM t WHERE id > ? AND v <> ?")?.id;
+            Ok(execution(id, &[Parameter::Int(1), Parameter::Text("x".to_owned())], Cursor::None))
+        }),
+        ("execute with a cursor", |client| {
+            let id = client.prepare("SELECT id FROM t")?.id;
+            Ok(execution(id, &[], Cursor::ReadOnly))
+        }),
+        ("fetch", |client| {
+            let id = client.prepare("SELECT id FROM t")?.id;
+            client.execute_with(id, &[], Cursor::ReadOnly, Bind::New)?;
+            Ok(command(&[&[com::STMT_FETCH][..], &id.to_le_bytes(), &1u32.to_le_bytes()].concat()))
+        }),
+        ("long data", |client| {
+            let id = client.prepare(INSERT)?.id;
+            let data = [&[com::STMT_SEND_LONG_DATA][..], &id.to_le_bytes(), &[0, 0], b"long"].concat();
+            Ok([command(&data), execution(id, &[Parameter::SentAhead], Cursor::None)].concat())
+        }),
+        ("close", |client| {
+            let id = client.prepare(INSERT)?.id;
+            Ok(command(&[&[com::STMT_CLOSE][..], &id.to_le_bytes()].concat()))
+        }),
+        ("reset a statement", |client| {
+            let id = client.prepare(INSERT)?.id;
+            Ok(command(&[&[com::STMT_RESET][..], &id.to_le_bytes()].concat()))
+        }),
+        ("init_db", |_| Ok(command(&[&[com::INIT_DB][..], b"information_schema"].concat()))),
+        ("field_list", |_| Ok(command(&[&[com::FIELD_LIST][..], b"t\0%"].concat()))),
+        ("statistics", |_| Ok(command(&[com::STATISTICS]))),
+        ("ping", |_| Ok(command(&[com::PING]))),
+        ("set_option", |_| Ok(command(&[com::SET_OPTION, 1, 0]))),
+        ("reset_connection", |client| {
+            client.run("SET @a = 1")?;
+            Ok(command(&[com::RESET_CONNECTION]))
+        }),
+        ("change_user", |client| {
+            client.run("SET @a = 1")?;
+            let login = [SERVICE.user.as_bytes(), b"\0\0\0\x2d\0mysql_native_password\0"].concat();
+            Ok(command(&[&[com::CHANGE_USER][..], &login].concat()))
+        }),
+        ("quit", |_| Ok(command(&[com::QUIT]))),
+    ]
+}
+
+/// Ways to go.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Close,
+    ShutWriting,
+    Reset,
+}
+
+fn commands_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
+    let rig = rig(cluster, "commands")?;
+    for (name, setup) in commands() {
+        let mut after = 0;
+        loop {
+            let mut client = rig.client()?;
+            let bytes = setup(&mut client).with_context(|| name.to_owned())?;
+            client.send_bytes(&bytes[..after])?;
+            let leave = [Leave::Close, Leave::ShutWriting, Leave::Reset][after % 3];
+            match leave {
+                Leave::Close => {}
+                Leave::Reset => client.reset_when_closed()?,
+                Leave::ShutWriting => {
+                    // who says nothing more is gone, but an answer may have been on its way
+                    client.shut(Shutdown::Write)?;
+                    let rest = client.read_to_close()?;
+                    ensure!(
+                        rest.is_empty() || after == bytes.len() || name == "long data",
+                        "{name}, cut after {after} bytes: {}",
+                        rest.escape_ascii()
+                    );
+                }
+            }
+            drop(client);
+            if after == bytes.len() {
+                break;
+            }
+            after += 1;
+        }
+        rig.is_as_before().with_context(|| name.to_owned())?;
+    }
+    let left = rig.value(&format!("SELECT COUNT(*) FROM `{}`.written WHERE v = 'before'", rig.database))?;
+    ensure!(left == "0", "{left} transactions of clients that went were committed");
+    let whole = rig.value(&format!("SELECT GROUP_CONCAT(DISTINCT v) FROM `{}`.written", rig.database))?;
+    ensure!(["", "cut", "long", "cut,long"].contains(&whole.as_str()), "a statement ran in part: {whole}");
+    Ok(())
+}
+
+/// Clients that go in the middle of an answer, large and small.
+fn answers_that_no_client_takes(cluster: &'static Cluster) -> Result<()> {
+    let rig = rig(cluster, "untaken")?;
+    for (title, login) in [("plain", rig.login()), ("TLS", rig.login().tls(Tls::Encrypted))] {
+        for take in [0, 1, 4, 5, 100, 70_000, 3 << 20] {
+            for held in [false, true] {
+                let mut client = rig.client_in_front(&login)?;
+                if held {
+                    client.run("BEGIN")?;
+                    client.run("INSERT INTO written (v) VALUES ('before')")?;
+                }
+                rig.front.arm(Fault::Cut(From::Server, take));
+                client.send_bytes(&query("SELECT REPEAT('x', 1000000) FROM t a, t b, t c"))?;
+                ensure!(client.read_answer(Expect::Results).is_err_and(|e| e.is_lost()), "{title}, {take}");
+            }
+        }
+    }
+    rig.is_as_before()?;
+    let left = rig.value(&format!("SELECT COUNT(*) FROM `{}`.written", rig.database))?;
+    ensure!(left == "0", "{left} transactions of clients that went were committed");
+    Ok(())
+}
+
+/// One command whose answer is cut: what it is, what to do before, the command.
+type Act = fn(&mut Client, u32) -> Result<Answer, Failure>;
+
+fn acts() -> Vec<(&'static str, &'static str, Act)> {
+    vec![
+        ("text rows", "", |c, _| c.query("SELECT id, v FROM t ORDER BY id")),
+        ("rows of a long text", "", |c, _| c.query("SELECT v FROM t WHERE id < 2 /* a hint */")),
+        ("a server's error", "", |c, _| c.query("SELECT nosuch FROM t")),
+        ("a write", "", |c, _| c.query("INSERT INTO written (v) VALUES ('x')")),
+        ("procedure", "", |c, _| c.query("CALL two()")),
+        ("init_db", "", |c, _| c.init_db("information_schema")),
+        ("prepare", "", |c, _| c.prepare_raw("SELECT id, v FROM t WHERE id > ?")),
+        ("execute", "SELECT id, v FROM t WHERE id > ?", |c, id| c.execute(id, &[Parameter::Int(0)])),
+        ("execute a write", INSERT, |c, id| c.execute(id, &[Parameter::Int(7)])),
+    ]
+}
+
+/// Is it the answer, or an honest part of it?
+fn is_honest(expected: &Answer, got: &Answer) -> Result<()> {
+    if expected.is_prepare() {
+        // ids differ
+        let same = got.error().is_none() && got.packets.get(1..) == expected.packets.get(1..);
+        ensure!(same || [2013, 1429].contains(&got.error_number()), "{got:?}instead of\n{expected:?}");
+        return Ok(());
+    }
+    let (wanted, seen) = (expected.outcomes()?, got.outcomes()?);
+    if expected.error_number() == got.error_number() && got.error_number() != 2013 {
+        let without_ids = |outcomes: &[Outcome]| {
+            let mut outcomes = outcomes.to_vec();
+            for outcome in &mut outcomes {
+                if let Outcome::Ok { insert_id, records, .. } = outcome {
+                    (*insert_id, *records) = (0, Vec::new());
+                }
+            }
+            outcomes
+        };
+        let equal = without_ids(&wanted) == without_ids(&seen);
+        ensure!(equal, "another answer:\n{got:?}instead of\n{expected:?}");
+        return Ok(());
+    }
+    let number = got.error_number();
+    // 1429: the server did not come back at once
+    ensure!([2013, 1429].contains(&number), "ends with {number}:\n{got:?}instead of\n{expected:?}");
+    Ok(())
+}
+
+fn answers_of_the_server_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
+    let rig = rig(cluster, "answers")?;
+    for flags in [Capabilities::empty(), Capabilities::DEPRECATE_EOF | Capabilities::SESSION_TRACK] {
+        let login = rig.login().without(flags).with(Capabilities::MULTI_RESULTS);
+        for (name, prepared, act) in acts() {
+            cut_answers(&rig, &login, name, prepared, act)
+                .with_context(|| format!("{name}, without {flags:?}"))?;
+            rig.is_as_before().with_context(|| name.to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts the answer after every byte, over and over in one session.
+fn cut_answers(rig: &Rig<'_>, login: &Login, name: &str, prepared: &str, act: Act) -> Result<()> {
+    let connect = || -> Result<(Client, u32)> {
+        let mut client = rig.weir.connect(login)?;
+        let id = if prepared.is_empty() { 0 } else { client.prepare(prepared)?.id };
+        Ok((client, id))
+    };
+    let (mut client, mut id) = connect()?;
+    let mut lost = 0;
+    for after in 0..5_000 {
+        // everything that is not the answer itself comes before
+        rig.serves()?;
+        let expected = act(&mut client, id).context("without damage")?;
+        client.init_db(&rig.database)?;
+        client.value("SELECT id FROM t WHERE id = 1")?;
+        rig.back.arm(Fault::Cut(From::Server, after));
+        let got = act(&mut client, id);
+        let done = rig.back.disarm();
+        let got = got.with_context(|| format!("cut after {after} bytes"))?;
+        is_honest(&expected, &got).with_context(|| format!("cut after {after} bytes"))?;
+        lost += usize::from(got.error_number() == 2013);
+        if client.ping().is_err() {
+            // its LAST_INSERT_ID(), or what a procedure may have left, was on that connection alone
+            ensure!(got.error_number() == 2013, "the session ended behind an answer");
+            ensure!(name.contains("write") || name == "procedure", "the session ended");
+            (client, id) = connect()?;
+        }
+        if !done {
+            ensure!(after > 10 && lost > 0, "only {after} bytes came, {lost} answers were lost");
+            return Ok(());
+        }
+    }
+    bail!("the answer has no end")
+}
+
+fn logins_at_the_server_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..4).map(|part| scope.spawn(move || server_logins(cluster, part, 4))).collect();
+        parts.into_iter().try_for_each(|part| part.join().unwrap_or_else(|_| bail!("a part panicked")))
+    })
+}
+
+/// Each `step`th byte of what the server sends on a new connection, until the connection is ready.
+fn server_logins(cluster: &Cluster, part: usize, step: usize) -> Result<()> {
+    let rig = Rig::start(cluster, "dials", |options| options)?;
+    rig.sql(TABLES)?;
+    let mut cut = 0;
+    // the greeting and the login at every byte; of what makes the connection ready, a part
+    let login = part..200;
+    for after in login.step_by(step).chain((200 + part * 7..10_000).step_by(step * 13)) {
+        let mut client = rig.client()?;
+        rig.back.cut_all();
+        rig.back.arm(Fault::Cut(From::Server, after));
+        let answer = client.query("SELECT COUNT(*) FROM t");
+        let done = rig.back.disarm();
+        let answer = answer.with_context(|| format!("cut after {after} bytes"))?;
+        match answer.error_number() {
+            0 => ensure!(answer.rows()?[0][0].as_deref() == Some("3")),
+            number => {
+                ensure!([1429, 2013].contains(&number), "cut after {after} bytes: {:?}", answer.error());
+                cut += 1;
+            }
+        }
+        if !done {
+            ensure!(answer.error().is_none(), "no byte was cut: {answer:?}");
+            ensure!(cut > 20, "only {cut} logins failed");
+            drop(client);
+            return rig.is_as_before();
+        }
+        rig.serves()?;
+    }
+    bail!("the login has no end")
+}
+
+fn greetings_that_are_none(cluster: &'static Cluster) -> Result<()> {
+    let rig = Rig::start(cluster, "greetings", |options| options.set("pool.connect_timeout", "1s"))?;
+    rig.sql(TABLES)?;
+    let error =
+        |number: u16, text: &str| [&[0xff][..], &number.to_le_bytes(), b"#08004", text.as_bytes()].concat();
+    let packet = |payload: &[u8]| command(payload);
+    for (what, bytes) in [
+        ("nothing", Vec::new()),
+        ("HTTP", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ("zeros", vec![0; 300]),
+        ("ones", vec![0xff; 300]),
+        ("a greeting of version 9", packet(b"\x093.20\0\x01\0\0\0abcdefgh\0")),
+        ("a cut greeting", packet(b"\x0a8.4.0\0\x01\0\0\0abc")),
+        ("an endless version", packet(&[b"\x0a", &[b'8'; 3000][..]].concat())),
+        ("a version that is none", packet(b"\x0aabc\0\x01\0\0\0abcdefgh\0\xff\xff\xff\x02\0\xff\xff\x15\0\0\0\0\0\0\0\0\0\0abcdefghijkl\0mysql_native_password\0")),
+        ("a long packet", [&[0xff, 0xff, 0xff, 0][..], &[0x0a; 100_000]].concat()),
+        ("too many connections", packet(&error(1040, "Too many connections"))),
+        ("a host that is blocked", packet(&error(1129, "Host is blocked"))),
+    ] {
+        for then in [Then::Close, Then::Silence] {
+            let mut client = rig.client()?;
+            rig.back.cut_all();
+            rig.back.arm(Fault::Greet(bytes.clone(), then));
+            let answer = client.query("SELECT COUNT(*) FROM t").with_context(|| what.to_owned())?;
+            ensure!(rig.back.disarm(), "{what}: nobody was greeted so");
+            let error = answer.error().with_context(|| format!("{what}: an answer: {answer:?}"))?;
+            ensure!(error.number == 1429, "{what}: {error:?}");
+            rig.serves().with_context(|| what.to_owned())?;
+        }
+    }
+    rig.is_as_before()
+}
+
+/// Bytes that no server sends, in place of an answer.
+fn answers_that_are_none(cluster: &'static Cluster) -> Result<()> {
+    let rig = rig(cluster, "none")?;
+    let packets = |from: u8, payloads: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        let mut sequence = from;
+        for payload in payloads {
+            sequence = weir_wire::write_packet(&mut bytes, sequence, payload);
+        }
+        bytes
+    };
+    let column: &[u8] = b"\x03def\0\0\0\x01a\0\x0c\x3f\0\x01\0\0\0\x08\0\0\0\0\0";
+    for (what, bytes) in [
+        ("an empty packet", packets(1, &[b""])),
+        ("the wrong number", packets(7, &[b"\x01", column, b"\x011", b"\xfe\0\0\x02\0\0\0"])),
+        (
+            "a number that jumps",
+            [packets(1, &[b"\x01", column]), packets(9, &[b"\x011", b"\xfe\0\0\x02\0\0\0"])].concat(),
+        ),
+        ("no column", packets(1, &[b"\x01", b"\xfe\0\0\x02\0\0\0"])),
+        ("columns without an end", packets(1, &[b"\xfd\xff\xff\xff", column])),
+        ("a count of columns that is cut", packets(1, &[b"\xfc\x01"])),
+        (
+            "a row longer than its packet",
+            packets(1, &[b"\x01", column, b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f1"]),
+        ),
+        ("no end", packets(1, &[b"\x01", column, b"\x011", b"\x012"])),
+        ("an OK that is cut", packets(1, &[b"\0\0"])),
+        ("an OK with lying records", packets(1, &[b"\0\0\0\x02\x40\0\0\0\xfd\xff\xff\xff\0"])),
+        ("an error that is cut", packets(1, &[b"\xff\x01"])),
+        ("LOCAL INFILE", packets(1, &[b"\xfb/etc/passwd"])),
+        ("half a header", vec![1, 0]),
+        ("half a packet", vec![200, 0, 0, 1, 1, 2, 3]),
+        ("more than the answer", packets(1, &[b"\0\0\0\x02\0\0\0", b"\0\0\0\x02\0\0\0"])),
+    ] {
+        for held in [false, true] {
+            let mut client = rig.client()?;
+            if held {
+                client.run("BEGIN")?;
+                client.run("INSERT INTO written (v) VALUES ('before')")?;
+            }
+            rig.back.arm(Fault::Answer(b"marked".to_vec(), bytes.clone(), Then::Close));
+            let outcome = client.query("SELECT /* marked */ id FROM t");
+            ensure!(rig.back.disarm(), "{what}: nobody was answered so, but {outcome:?}");
+            match outcome {
+                // rows are not looked into, and what follows a whole answer is none of it
+                Ok(answer) if answer.error().is_none() => {
+                    let passes = ["a row longer than its packet", "more than the answer"];
+                    ensure!(passes.contains(&what), "{what}: a clean end: {answer:?}");
+                }
+                Ok(answer) => ensure!(answer.error_number() == 2013, "{what}: {answer:?}"),
+                Err(failure) => ensure!(held && failure.is_lost(), "{what}, held {held}: {failure}"),
+            }
+            let next = client.value("SELECT COUNT(*) FROM t");
+            match (held, next) {
+                (false, next) => ensure!(next.with_context(|| what.to_owned())? == "3", "{what}"),
+                // the transaction is gone, and so is its session
+                (true, Err(failure)) => ensure!(failure.is_lost(), "{what}: {failure}"),
+                (true, Ok(_)) => ensure!(what == "never", "{what}: the session outlives its transaction"),
+            }
+        }
+    }
+    rig.is_as_before()?;
+    let left = rig.value(&format!("SELECT COUNT(*) FROM `{}`.written", rig.database))?;
+    ensure!(left == "0", "{left} rows were committed");
+    Ok(())
+}
