@@ -87,7 +87,7 @@ fn logins_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
         ("the greeting", rig.login(), From::Server, 1, 80),
         ("native", Login::new("native", "native"), From::Client, 1, 80),
         // the password is sent twice, and once it came through it is known: from both sides, then
-        ("RSA, from the server", rsa.clone(), From::Server, 7, 50),
+        ("RSA, from the server", rsa, From::Server, 7, 50),
         ("TLS", tls, From::Client, 11, 40),
     ] {
         let cut = cut_logins(&rig, &login, from, step).with_context(|| what.to_owned())?;

@@ -99,7 +99,7 @@ fn every_plugin_on_every_path(cluster: &'static Cluster) -> Result<()> {
             let weir = Weir::start(&options)?;
             if user.name == "sha2_crypt" {
                 for (endpoint, tls) in [(weir.endpoint(), Tls::Encrypted), (weir.socket(), Tls::Off)] {
-                    let weir = if tls == Tls::Off { Weir::start(&options)? } else { Weir::start(&options)? };
+                    let weir = Weir::start(&options)?;
                     let endpoint =
                         if matches!(endpoint, Endpoint::Unix(_)) { weir.socket() } else { weir.endpoint() };
                     let client =
@@ -139,7 +139,7 @@ fn refusals_are_the_servers_own(cluster: &'static Cluster) -> Result<()> {
                 ..right.clone()
             },
         ),
-        ("huge attributes", Login { attributes: vec![("a".into(), "x".repeat(60_000))], ..right.clone() }),
+        ("huge attributes", Login { attributes: vec![("a".into(), "x".repeat(60_000))], ..right }),
     ] {
         let seen = |endpoint: &Endpoint| match Client::connect(endpoint, &login) {
             Ok(mut client) => {

@@ -257,7 +257,7 @@ impl<'w> ResponseEnd<'w> {
 
     /// Sequence id of a packet that would follow the [`boundary`](Self::boundary), as the client counts.
     #[must_use]
-    pub fn next_sequence(&self) -> u8 {
+    pub fn boundary_sequence(&self) -> u8 {
         self.boundary_sequence
     }
 
@@ -795,7 +795,7 @@ mod tests {
             let scan = end.scan(&mut buf).unwrap();
             assert_eq!(scan == Scan::RowLimit, stops);
             if stops {
-                assert_eq!(end.next_sequence(), 6, "after the count, two columns and two rows");
+                assert_eq!(end.boundary_sequence(), 6, "after the count, two columns and two rows");
                 end.lift_row_limit();
                 assert_eq!(end.scan(&mut buf), Ok(Scan::Done));
             }

@@ -226,7 +226,7 @@ impl Session {
                 self.tenant.name
             ),
         );
-        refused.write(&mut buffer, end.next_sequence());
+        refused.write(&mut buffer, end.boundary_sequence());
         let status = end.summary().status;
         let mut drained = rest;
         end.lift_row_limit();
