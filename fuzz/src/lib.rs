@@ -103,6 +103,7 @@ pub fn accept(data: &[u8]) {
         .collect();
     let offer = Offer {
         capabilities: Capabilities::from_bits_retain(0xDFFF_FFFF),
+        mariadb: MariaDbCapabilities::all(),
         nonce: nonce(),
         tls: [TlsOffer::Off, TlsOffer::Preferred, TlsOffer::Required, TlsOffer::Preferred]
             [usize::from(how & 3)],

@@ -10,7 +10,7 @@ use std::{
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use weir_catalog::slice::{Address, BackendAccount, BackendTlsMode};
-use weir_wire::{Malformed, server_version::ServerVersion};
+use weir_wire::{Malformed, greeting::Greeting, server_version::ServerVersion};
 
 use crate::{
     connection::{Connection, ConnectionError},
@@ -58,6 +58,8 @@ pub enum DialError {
 pub struct ServerFacts {
     /// Family and version.
     pub version: ServerVersion,
+    /// The collation id that the server greets with: the low byte of its default.
+    pub greeting_collation: u8,
     /// Collations by id: character set and collation name.
     collations: HashMap<u16, (String, String)>,
     /// Default collations by character set.
@@ -182,13 +184,13 @@ impl Dialer {
 
     async fn dial_without_limit(&self, class: Class) -> Result<Connection, DialError> {
         let socket = self.connect().await?;
-        let (stream, version, thread_id) = self.log_in(socket, class).await?;
+        let (stream, version, greeting) = self.log_in(socket, class).await?;
         let known = self.facts().filter(|facts| facts.version == version);
         let is_new = known.is_none();
-        let facts = known.unwrap_or_else(|| Arc::new(self.bare_facts(version.clone())));
-        let mut connection = Connection::new(stream, facts, thread_id, class, Instant::now());
+        let facts = known.unwrap_or_else(|| Arc::new(self.bare_facts(version.clone(), &greeting)));
+        let mut connection = Connection::new(stream, facts, greeting.connection_id, class, Instant::now());
         if is_new {
-            let facts = self.learn(&mut connection, version).await?;
+            let facts = self.learn(&mut connection, version, &greeting).await?;
             connection.set_server(Arc::clone(&facts));
             *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts);
         }
@@ -234,9 +236,10 @@ impl Dialer {
         ServerName::try_from(host).map_err(|e| DialError::Tls(io::Error::other(e)))
     }
 
-    fn bare_facts(&self, version: ServerVersion) -> ServerFacts {
+    fn bare_facts(&self, version: ServerVersion, greeting: &Greeting) -> ServerFacts {
         ServerFacts {
             version,
+            greeting_collation: greeting.collation,
             collations: HashMap::new(),
             default_collations: HashMap::new(),
             default_charset: ("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned()),
@@ -251,8 +254,9 @@ impl Dialer {
         &self,
         connection: &mut Connection,
         version: ServerVersion,
+        greeting: &Greeting,
     ) -> Result<Arc<ServerFacts>, DialError> {
-        let mut facts = self.bare_facts(version);
+        let mut facts = self.bare_facts(version, greeting);
         let collations = connection
             .query(
                 "SELECT ID,CHARACTER_SET_NAME,COLLATION_NAME,IS_DEFAULT FROM information_schema.COLLATIONS \

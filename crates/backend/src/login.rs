@@ -10,7 +10,7 @@ use weir_wire::{
     capability::Capabilities,
     connect::{ConnectError, ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish},
     framer::{HEADER_LEN, Header},
-    greeting::MariaDbCapabilities,
+    greeting::{Greeting, MariaDbCapabilities},
     login::Attributes,
     server_version::ServerVersion,
     write_packet,
@@ -31,12 +31,12 @@ const MAX_LOGIN_PACKET: usize = 64 << 10;
 const COLLATION: u8 = 45;
 
 impl Dialer {
-    /// Logs in over a fresh socket: the stream, the server's version, and its id of the connection.
+    /// Logs in over a fresh socket: the stream, the server's version, and its greeting.
     pub(crate) async fn log_in(
         &self,
         socket: Socket,
         class: Class,
-    ) -> Result<(Stream, ServerVersion, u32), DialError> {
+    ) -> Result<(Stream, ServerVersion, Greeting), DialError> {
         let is_local = matches!(socket, Socket::Unix(_));
         let mut talk = Talk { stream: Stream::Plain(socket), sequence: 0 };
         let greeting = talk.read().await?;
@@ -77,9 +77,14 @@ impl Dialer {
         if !logged_in.agreed.contains(needed) {
             return Err(DialError::Login("the server is too old: it does not track session state (MySQL 5.7, MariaDB 10.2 or newer is needed)".into()));
         }
+        if class.extended_metadata
+            && !logged_in.agreed_mariadb.contains(MariaDbCapabilities::EXTENDED_METADATA)
+        {
+            return Err(DialError::Login("the server is older than the version that the listener greets with: it does not know the extended metadata that a client was promised (MariaDB 10.5.2)".into()));
+        }
         let text = String::from_utf8_lossy(&logged_in.greeting.version).into_owned();
         let version = ServerVersion::parse(&text).ok_or(Malformed { what: "server version", at: 1 })?;
-        Ok((talk.stream, version, logged_in.greeting.connection_id))
+        Ok((talk.stream, version, logged_in.greeting))
     }
 
     fn connect_options(&self, class: Class, is_local: bool) -> ConnectOptions {
@@ -93,6 +98,8 @@ impl Dialer {
         capabilities.set(Capabilities::FOUND_ROWS, class.found_rows);
         capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
         capabilities.set(Capabilities::INTERACTIVE, class.interactive);
+        let mut mariadb = MariaDbCapabilities::empty();
+        mariadb.set(MariaDbCapabilities::EXTENDED_METADATA, class.extended_metadata);
         let mut attributes = Attributes::new();
         attributes.push(b"_client_name", b"weir");
         attributes.push(b"_client_version", env!("CARGO_PKG_VERSION").as_bytes());
@@ -110,7 +117,7 @@ impl Dialer {
             password: Zeroizing::new(self.options.account.password.reveal().as_bytes().to_vec()),
             database: None,
             capabilities,
-            mariadb: MariaDbCapabilities::empty(),
+            mariadb,
             collation: COLLATION,
             attributes,
             max_packet_size: 1 << 30,

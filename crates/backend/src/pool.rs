@@ -52,6 +52,8 @@ pub struct Class {
     pub interactive: bool,
     /// No CLIENT_MULTI_RESULTS: a procedure with results gives error 1312.
     pub single_results: bool,
+    /// MARIADB_CLIENT_EXTENDED_METADATA: column definitions tell of JSON, UUID and the like.
+    pub extended_metadata: bool,
 }
 
 /// What a session wants of a connection.

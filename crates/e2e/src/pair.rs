@@ -201,10 +201,11 @@ impl Pair {
             ids.extend(answer.statement_id());
             Ok(answer)
         })?;
-        Ok(match ids.as_slice() {
-            [direct, weir] => Some([*direct, *weir]),
-            _ => None,
-        })
+        match ids.as_slice() {
+            [direct, weir] => Ok(Some([*direct, *weir])),
+            [] => Ok(None),
+            _ => anyhow::bail!("only one side prepared it:\n{}", self.differences.join("\n")),
+        }
     }
 
     /// Does the same with a prepared statement's id of each side.

@@ -345,7 +345,7 @@ fn long_data(cluster: &'static Cluster) -> Result<()> {
         c.send_long_data(99_999, 0, b"x")?;
         c.ping()
     })?;
-    pair.query("SELECT id, LENGTH(b), MD5(b) FROM blobs ORDER BY id")?;
+    pair.query("SELECT id, LENGTH(b), SHA2(b, 256) FROM blobs ORDER BY id")?;
     let mixed = pair.prepare("SELECT ?, ?, LENGTH(?)")?.unwrap();
     pair.same_with(mixed, "among others", |c, id| {
         c.send_long_data(id, 2, &vec![b'y'; 100_000])?;

@@ -39,19 +39,7 @@ fn none_differ(differences: &[String]) -> Result<()> {
 
 /// Lengths of payloads at which something changes: the number of packets, or who collects what.
 fn payloads() -> Vec<usize> {
-    vec![
-        MIB - 5,
-        MIB - 4,
-        MIB - 3,
-        MIB,
-        3 * MIB,
-        MAX_PAYLOAD - 1,
-        MAX_PAYLOAD,
-        MAX_PAYLOAD + 1,
-        17 * MIB,
-        2 * MAX_PAYLOAD,
-        40 * MIB,
-    ]
+    vec![MIB - 5, MIB - 4, MIB - 3, 3 * MIB, MAX_PAYLOAD - 1, MAX_PAYLOAD, MAX_PAYLOAD + 1, 2 * MAX_PAYLOAD]
 }
 
 fn both_directions(flavour: Flavour) -> Result<()> {
@@ -74,7 +62,7 @@ fn both_directions(flavour: Flavour) -> Result<()> {
             pair.query(&format!(
                 "SELECT 1 AS a, REPEAT('r', {letters}) AS b, 3 AS c UNION ALL SELECT 4, 'x', 5"
             ))?;
-            pair.query("SELECT id, LENGTH(b), MD5(b) FROM blobs ORDER BY id DESC LIMIT 2")?;
+            pair.query("SELECT id, LENGTH(b), SHA2(b, 256) FROM blobs ORDER BY id DESC LIMIT 2")?;
             pair.query("SELECT b FROM blobs ORDER BY id DESC LIMIT 1")?;
             pair.query("TRUNCATE blobs")?;
             let ids = pair.prepare("INSERT INTO blobs (b) VALUES (?)")?.unwrap();
@@ -87,7 +75,7 @@ fn both_directions(flavour: Flavour) -> Result<()> {
                 c.send_long_data(id, 0, &vec![b'l'; length.min(MAX_PAYLOAD)])?;
                 c.execute(id, &[Parameter::SentAhead])
             })?;
-            let ids = pair.prepare("SELECT MD5(?)")?.unwrap();
+            let ids = pair.prepare("SELECT SHA2(?, 256)")?.unwrap();
             pair.same_with(ids, &format!("{length} bytes, sent ahead in two pieces"), |c, id| {
                 c.send_long_data(id, 0, &vec![b'm'; length / 2])?;
                 c.send_long_data(id, 0, &vec![b'n'; length - length / 2])?;

@@ -112,17 +112,30 @@ fn every_plugin_on_every_path(cluster: &'static Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A name that no account has. MySQL hides that behind a plugin which it chooses at random, once for each name: one
+/// for which it chose what the client speaks.
+fn unknown_user(cluster: &Cluster) -> Result<String> {
+    let direct = instance(cluster, 0)?;
+    (0..100)
+        .map(|number| format!("nobody{number}"))
+        .find(|name| {
+            Client::connect(&direct, &Login::new(name, "x")).is_err_and(|e| e.number() == Some(1045))
+        })
+        .context("the server asks for a plugin that the client does not speak, whatever the name")
+}
+
 fn refusals_are_the_servers_own(cluster: &'static Cluster) -> Result<()> {
     let databases = Databases::create(cluster, "login")?;
     let weir = Weir::start(&Options::on(cluster)?)?;
     let right = Login::new(SERVICE.user, SERVICE.password);
+    let nobody = unknown_user(cluster)?;
     let mut differences = Vec::new();
     for (what, login) in [
         ("right", right.clone()),
         ("wrong password", Login::new(SERVICE.user, "wrong")),
         ("no password", Login::new(SERVICE.user, "")),
-        ("unknown user", Login::new("nobody", "x")),
-        ("unknown user, no password", Login::new("nobody", "")),
+        ("unknown user", Login::new(&nobody, "x")),
+        ("unknown user, no password", Login::new(&nobody, "")),
         ("unknown database", right.clone().database("nosuchdb")),
         ("empty database", right.clone().database("")),
         ("a database", right.clone().database(&databases.direct)),
@@ -277,8 +290,18 @@ fn read_only_users(cluster: &'static Cluster) -> Result<()> {
     databases.prepare(
         "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1); \
          CREATE PROCEDURE writes() INSERT INTO t VALUES (9); \
-         CREATE PROCEDURE frees() SET SESSION TRANSACTION READ WRITE",
+         CREATE PROCEDURE frees() SET SESSION TRANSACTION READ WRITE; \
+         CREATE PROCEDURE frees_the_next() SET TRANSACTION READ WRITE; \
+         CREATE PROCEDURE begins() START TRANSACTION READ WRITE",
     )?;
+    let failing = [
+        ("frees_and_fails", "SET SESSION TRANSACTION READ WRITE"),
+        ("begins_and_fails", "START TRANSACTION READ WRITE"),
+    ];
+    for (name, free) in failing {
+        databases
+            .prepare(&format!("CREATE PROCEDURE {name}() BEGIN {free}; SIGNAL SQLSTATE '45000'; END"))?;
+    }
     cluster.wait_for_replicas(Duration::from_secs(30))?;
     let mut reader = User::of(cluster);
     reader.read_only = true;
@@ -332,7 +355,15 @@ fn read_only_users(cluster: &'static Cluster) -> Result<()> {
             client.run("UNLOCK TABLES").ok();
         }
         // what a routine frees is not free for the statement behind it
-        client.run("CALL frees()").ok();
+        for routine in ["frees", "frees_the_next", "frees_and_fails", "begins", "begins_and_fails"] {
+            let mut client = weir.connect(&login)?;
+            client.run(&format!("CALL {routine}()")).ok();
+            let outcome = client.query("INSERT INTO t VALUES (8)");
+            let refused = outcome.as_ref().map_or(true, |answer| answer.error().is_some());
+            ensure!(refused, "split {split}: after CALL {routine}() a read-only user may write");
+        }
+        client.run("CALL frees()")?;
+        ensure!(client.value("SELECT COUNT(*) FROM t")? == "1");
         for sql in ["INSERT INTO t VALUES (8)", "SET GLOBAL max_connections = 400", "DELETE FROM t"] {
             let outcome = client.prepare(sql).and_then(|prepared| client.execute(prepared.id, &[]));
             let refused = outcome.as_ref().map_or_else(|e| e.number().is_some(), |a| a.error().is_some());

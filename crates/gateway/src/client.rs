@@ -55,7 +55,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request that was collected piece by piece.
+    /// A request that was collected piece by piece: its first header, and the payload of all its packets.
     #[must_use]
     pub fn collected(buffer: Vec<u8>) -> Self {
         let end = buffer.len();

@@ -33,7 +33,7 @@ const LONGEST_RIDE: usize = 4 << 10;
 /// One command for a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// Header and payload as the client sent them.
+    /// Header and payload as the client sent them. A payload of several packets has its first header only.
     pub packet: &'a [u8],
     /// What the text means.
     pub statement: &'a Statement,

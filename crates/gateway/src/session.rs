@@ -1,6 +1,7 @@
 //! One client connection after login: *next command → understand → plan → execute → settle*.
 
 mod diagnostics;
+mod guard;
 mod kill;
 pub mod login;
 pub mod pin;

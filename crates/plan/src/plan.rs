@@ -58,8 +58,11 @@ fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option
     }
     let guarded = Effects::ADMINISTRATIVE | Effects::LIFTS_READ_ONLY;
     let harmless_kill = statement.effects.contains(Effects::KILL) && statement.statements == 1;
-    let read_only = facts.access == UserAccess::ReadOnly;
-    (read_only && statement.effects.intersects(guarded) && !harmless_kill).then_some(Refusal::ReadOnlyUser)
+    // a routine may lift the guard, and what stands behind it in the same text runs before Weir can put it back
+    let routine_among_others =
+        statement.statements > 1 && statement.effects.intersects(Effects::CALL | Effects::TEXT_EXECUTE);
+    let refused = statement.effects.intersects(guarded) && !harmless_kill || routine_among_others;
+    (facts.access == UserAccess::ReadOnly && refused).then_some(Refusal::ReadOnlyUser)
 }
 
 fn target(statement: &Statement, facts: Facts) -> Target {

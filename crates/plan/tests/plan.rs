@@ -102,12 +102,14 @@ fn a_read_only_user_may_not_do_what_the_server_would_not_stop() {
         "START TRANSACTION READ WRITE",
         "SET transaction_read_only = 0",
         "SELECT 1; FLUSH TABLES",
+        "CALL frees(); INSERT INTO t VALUES (1)",
+        "PREPARE s FROM @text; EXECUTE s; INSERT INTO t VALUES (1)",
     ] {
         assert_eq!(decide(sql, reader, AllowedDatabases::All), Plan::Refuse(Refusal::ReadOnlyUser), "{sql}");
         assert_ne!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Refuse(Refusal::ReadOnlyUser), "{sql}");
     }
     // the server stops these itself, with its own error
-    for sql in ["INSERT INTO t VALUES (1)", "CREATE TABLE x (i INT)", "UPDATE t SET a = 1"] {
+    for sql in ["INSERT INTO t VALUES (1)", "CREATE TABLE x (i INT)", "UPDATE t SET a = 1", "CALL frees()"] {
         assert_eq!(decide(sql, reader, AllowedDatabases::All), Plan::Forward(Target::Primary), "{sql}");
     }
 }

@@ -32,7 +32,10 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
         format!("--report-port={}", instance.port),
         "--skip-name-resolve".to_owned(),
         format!("--max-connections={}", options.max_connections),
-        "--local-infile=ON".to_owned(),
+        // as MySQL's default, and as Weir, which does not offer it
+        "--local-infile=OFF".to_owned(),
+        "--log-bin-trust-function-creators=ON".to_owned(),
+        "--max-allowed-packet=64M".to_owned(),
         "--log-bin=binlog".to_owned(),
         "--sync-binlog=0".to_owned(),
         "--innodb-flush-log-at-trx-commit=2".to_owned(),
@@ -50,7 +53,13 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
             "--event-scheduler=OFF",
         ],
         Flavour::MariaDb => {
-            &["--gtid-strict-mode=ON", "--log-slave-updates=ON", "--innodb-log-file-size=32M"]
+            // The last: MariaDB replicates a recursive statement as text, and not how deep its session let it go.
+            &[
+                "--gtid-strict-mode=ON",
+                "--log-slave-updates=ON",
+                "--innodb-log-file-size=32M",
+                "--max-recursive-iterations=1000000",
+            ]
         }
     };
     list.extend(flavoured.iter().map(|option| (*option).to_owned()));

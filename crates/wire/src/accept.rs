@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::auth::rsa::RsaKeyPair;
 use crate::auth::{AuthPlugin, Nonce, Verifier};
 use crate::capability::Capabilities;
+use crate::greeting::MariaDbCapabilities;
 use crate::login::{AuthData, ChangeUser, FirstClientPacket, HandshakeResponse41};
 use exchange::Exchange;
 
@@ -70,6 +71,8 @@ impl Transport {
 pub struct Offer {
     /// Capabilities of the greeting.
     pub capabilities: Capabilities,
+    /// MariaDB's further capabilities of the greeting.
+    pub mariadb: MariaDbCapabilities,
     /// Challenge of the greeting.
     pub nonce: Nonce,
     /// TLS.
@@ -126,6 +129,8 @@ pub struct Lookup {
     pub login: HandshakeResponse41,
     /// What both sides agree on.
     pub agreed: Capabilities,
+    /// MariaDB's further capabilities that both sides agree on.
+    pub agreed_mariadb: MariaDbCapabilities,
     /// Where to go on.
     pub next: NeedsCandidates,
 }
@@ -174,6 +179,7 @@ impl ExpectLogin {
         }
         let mut login = login;
         let agreed = login.capabilities & offer.capabilities;
+        let agreed_mariadb = login.mariadb & offer.mariadb;
         let next = NeedsCandidates {
             knows_plugins: agreed.contains(Capabilities::PLUGIN_AUTH),
             plugin: login.plugin.clone(),
@@ -183,7 +189,7 @@ impl ExpectLogin {
             transport: offer.transport,
             rsa: offer.rsa,
         };
-        Ok(LoginStep::Lookup(Box::new(Lookup { login, agreed, next })))
+        Ok(LoginStep::Lookup(Box::new(Lookup { login, agreed, agreed_mariadb, next })))
     }
 }
 

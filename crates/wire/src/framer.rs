@@ -26,6 +26,12 @@ impl Header {
         Some(Self { len: u32::from_le_bytes([a, b, c, 0]) as usize, sequence })
     }
 
+    /// The first header of a payload of `len` bytes, however many packets it takes.
+    #[must_use]
+    pub fn first_of(len: usize, sequence: u8) -> Self {
+        Self { len: len.min(MAX_PAYLOAD), sequence }
+    }
+
     /// Does another packet continue this payload?
     #[must_use]
     pub fn continues(self) -> bool {

@@ -62,9 +62,12 @@ const columnsOf = (fields) =>
     charset: f.characterSet, length: f.columnLength, type: f.columnType, flags: f.flags, decimals: f.decimals,
   }));
 
+// Without "session state changed": MySQL sets it at BEGIN and COMMIT for a client that tracks nothing of the kind.
+const SESSION_STATE_CHANGED = 0x4000;
+
 const headerOf = (header) => ({
   affected: header.affectedRows, changed: header.changedRows, id: header.insertId, info: header.info,
-  warnings: header.warningStatus, status: header.serverStatus,
+  warnings: header.warningStatus, status: header.serverStatus & ~SESSION_STATE_CHANGED,
 });
 
 async function* statements() {
@@ -312,11 +315,15 @@ async function loadDataLocal(connection) {
   await connection.query('DROP TABLE IF EXISTS loaded');
   await connection.query('CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(30) CHARACTER SET utf8mb4)');
   const lines = Array.from({ length: 20000 }, (_, i) => `${i},crab 🦀 ${i}\n`);
-  const [header] = await connection.query({
-    sql: "LOAD DATA LOCAL INFILE 'stream' INTO TABLE loaded CHARACTER SET utf8mb4 FIELDS TERMINATED BY ','",
-    infileStreamFactory: () => Readable.from([Buffer.from(lines.join(''))]),
-  });
-  fact('local_infile', headerOf(header));
+  try {
+    const [header] = await connection.query({
+      sql: "LOAD DATA LOCAL INFILE 'stream' INTO TABLE loaded CHARACTER SET utf8mb4 FIELDS TERMINATED BY ','",
+      infileStreamFactory: () => Readable.from([Buffer.from(lines.join(''))]),
+    });
+    fact('local_infile', headerOf(header));
+  } catch (error) {
+    errorFacts('local_infile', error);
+  }
   await run(connection, 'query', 'query', 'local_infile.read', 'SELECT COUNT(*), SUM(id), MAX(v) FROM loaded');
 }
 

@@ -7,9 +7,6 @@ use weir_testkit::{ADMIN, Cluster, Flavour, tls};
 
 use super::run::Endpoint;
 
-/// Larger than any value of the programs, on both legs (MariaDB's default is 16 MiB).
-const MAX_ALLOWED_PACKET: u64 = 64 << 20;
-
 /// A database and accounts of one test, made anew.
 #[derive(Debug)]
 pub struct Site {
@@ -51,10 +48,7 @@ impl Site {
             main: account(""),
             fresh: [account("_1"), account("_2")],
         };
-        let mut texts = vec![
-            "SET GLOBAL log_bin_trust_function_creators = ON".to_owned(),
-            format!("SET GLOBAL max_allowed_packet = {MAX_ALLOWED_PACKET}"),
-        ];
+        let mut texts = Vec::new();
         for Account { user, password, .. } in site.accounts() {
             texts.push(format!("DROP USER IF EXISTS '{user}'@'%'"));
             texts.push(format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'"));
@@ -142,7 +136,7 @@ fn stored(what: &str, user: &str) -> String {
 }
 
 impl Drop for Site {
-    /// Leaves the shared servers as they were, but for the two settings.
+    /// Leaves the shared servers as they were.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;

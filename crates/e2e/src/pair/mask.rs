@@ -13,6 +13,9 @@ const SYSTEM_VARIABLES: u8 = 0;
 const GTIDS: u8 = 3;
 const TRANSACTION_STATE: u8 = 5;
 
+/// Weir collects answers up to this size before it passes any of them on.
+const COLLECTED: usize = 1 << 20;
+
 /// How an answer is made comparable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
@@ -32,6 +35,7 @@ impl Mask {
         {
             id.fill(0);
         }
+        let streamed = packets.iter().map(|packet| packet.payload.len()).sum::<usize>() > COLLECTED;
         let mut first_eof = true;
         let mut out_parameters = false;
         if answer.is_simple() {
@@ -43,6 +47,10 @@ impl Mask {
                 // The warnings so far, in the EOF behind the columns: unknown to who gets the answer without it.
                 if first_eof {
                     eof.warnings = 0;
+                }
+                // What the statement says of its indexes is known at its end, when the columns have gone.
+                if first_eof && streamed {
+                    eof.status.remove(Status::NO_INDEX_USED | Status::NO_GOOD_INDEX_USED);
                 }
                 // MySQL leaves the status of OUT parameters out of the EOF behind them, unless EOF is deprecated.
                 out_parameters = match first_eof {

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_backend::ConnectionError;
 use weir_wire::{
     error_code,
-    framer::Header,
+    framer::{HEADER_LEN, Header, MAX_PAYLOAD},
     response_end::{Expect, ResponseEnd, Scan},
+    write_packet,
 };
 
 use super::{Answer, Attempt, Job};
@@ -152,7 +153,8 @@ impl Session {
         held.checkout.exchange_begins();
         let pool = held.checkout.pool();
         let leads = fresh && pool.is_waited_for(self.worker.id) && self.may_ride(job);
-        if held.checkout.prepared.has_closes() || job.prepared.is_some() || leads {
+        let whole = !is_continued(job.packet);
+        if held.checkout.prepared.has_closes() || job.prepared.is_some() || leads || !whole {
             let mut out = self.worker.buffer();
             held.checkout.prepared.write_closes(&mut out);
             if let Some(prepared) = job.prepared {
@@ -161,10 +163,10 @@ impl Session {
                 out.extend_from_slice(prepared.long_data);
                 put_ids(out.get_mut(from..).unwrap_or_default(), id);
                 let from = out.len();
-                out.extend_from_slice(job.packet);
+                append_request(&mut out, job.packet);
                 put_id(out.get_mut(from..).unwrap_or_default(), id);
             } else {
-                out.extend_from_slice(job.packet);
+                append_request(&mut out, job.packet);
             }
             if leads {
                 let pool = Arc::clone(held.checkout.pool());
@@ -276,9 +278,27 @@ fn sent(streamed: bool, in_packet: bool, end: &ResponseEnd<'_>) -> Sent {
     }
 }
 
-/// Sequence id of the first packet of the answer to a request that starts with `packet`.
+/// Does the request take more than one packet?
+fn is_continued(packet: &[u8]) -> bool {
+    packet.len() >= HEADER_LEN + MAX_PAYLOAD
+}
+
+/// Appends a request with as many headers as it takes.
+fn append_request(out: &mut Vec<u8>, packet: &[u8]) {
+    match (Header::parse(packet), packet.get(HEADER_LEN..)) {
+        (Some(header), Some(payload)) if is_continued(packet) => {
+            write_packet(out, header.sequence, payload);
+        }
+        _ => out.extend_from_slice(packet),
+    }
+}
+
+/// Sequence id of the first packet of the answer to a request.
 fn sequence_after(packet: &[u8]) -> u8 {
-    Header::parse(packet).map_or(0, |h| h.sequence).wrapping_add(1)
+    let first = Header::parse(packet).map_or(0, |h| h.sequence);
+    let packets = packet.len().saturating_sub(HEADER_LEN) / MAX_PAYLOAD + 1;
+    // ids wrap at 256
+    first.wrapping_add((packets % 256).try_into().unwrap_or(0))
 }
 
 /// Puts a statement id where all commands of prepared statements have it.
@@ -288,10 +308,48 @@ pub(crate) fn put_id(packet: &mut [u8], id: u32) {
     }
 }
 
+/// The same in each of several commands; a packet that continues another has no id.
 fn put_ids(packets: &mut [u8], id: u32) {
     let mut rest = packets;
+    let mut continues = false;
     while let Some(header) = Header::parse(rest) {
-        put_id(rest, id);
-        rest = rest.get_mut(4 + header.len..).unwrap_or_default();
+        if !continues {
+            put_id(rest, id);
+        }
+        continues = header.continues();
+        rest = rest.get_mut(HEADER_LEN + header.len..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_request_goes_in_as_many_packets_as_it_takes() {
+        for (len, packets) in
+            [(10, 1), (MAX_PAYLOAD - 1, 1), (MAX_PAYLOAD, 2), (MAX_PAYLOAD + 1, 2), (2 * MAX_PAYLOAD, 3)]
+        {
+            let payload = vec![7; len];
+            let request = [Header::first_of(len, 0).to_bytes().as_slice(), &payload].concat();
+            let (mut sent, mut expected) = (Vec::new(), Vec::new());
+            append_request(&mut sent, &request);
+            write_packet(&mut expected, 0, &payload);
+            assert!(sent == expected, "{len} bytes");
+            assert_eq!(sequence_after(&request), packets, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn ids_are_put_into_commands_and_not_into_what_continues_them() {
+        let mut packets = Vec::new();
+        write_packet(&mut packets, 0, &vec![7; MAX_PAYLOAD + 20]);
+        let second = packets.len();
+        write_packet(&mut packets, 0, &[7; 12]);
+        let mut expected = packets.clone();
+        put_id(&mut expected, 9);
+        put_id(&mut expected[second..], 9);
+        put_ids(&mut packets, 9);
+        assert!(packets == expected);
     }
 }

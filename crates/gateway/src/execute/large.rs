@@ -39,7 +39,7 @@ impl Session {
         let mut over = false;
         while let Some(piece) = body.next(self).await? {
             over |= body.over_limit();
-            if !over {
+            if !over && body.piece_is_text {
                 budget.grow(piece.len()).await?;
                 whole.extend_from_slice(&piece);
             }
@@ -50,7 +50,10 @@ impl Session {
         let mut collected = Request::collected(whole);
         let served = Box::pin(self.serve(&mut collected)).await;
         drop(budget);
-        served
+        match served {
+            Err(SessionError::Refused(refused)) => Err(SessionError::RefusedAt(refused, body.next_sequence)),
+            served => served,
+        }
     }
 
     async fn large_query(&mut self, request: &mut Request) -> Result<(), SessionError> {

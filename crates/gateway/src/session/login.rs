@@ -268,6 +268,7 @@ impl Entrance<'_> {
         let greeted = greeting_version(self.listener, &tenants);
         let offer = Offer {
             capabilities: offered(greeted.flavour, self.listener.tls != ClientTls::Off),
+            mariadb: offered_mariadb(&greeted),
             nonce,
             tls: match self.listener.tls {
                 ClientTls::Off => TlsOffer::Off,
@@ -283,8 +284,8 @@ impl Entrance<'_> {
             connection_id: handle.id,
             auth_data: offer.nonce.as_bytes().to_vec(),
             capabilities: offer.capabilities,
-            mariadb: MariaDbCapabilities::empty(),
-            collation: if greeted.flavour == Flavour::MariaDb { 45 } else { 255 },
+            mariadb: offer.mariadb,
+            collation: greeting_collation(self.listener, &tenants, greeted.flavour),
             status: Status::AUTOCOMMIT,
             plugin: default_plugin(greeted.flavour).name().into(),
         };
@@ -294,7 +295,7 @@ impl Entrance<'_> {
         if let Some(client) = &mut self.client {
             client.exact = false;
         }
-        let Lookup { login, agreed, next } = *lookup;
+        let Lookup { login, agreed, agreed_mariadb, next } = *lookup;
         let plugin = default_plugin(greeted.flavour);
         let entry = self.authenticate(&tenants.snapshot, &login.user, plugin, next).await?;
         let tenant = tenants.by_name.get(&entry.namespace.name).cloned();
@@ -315,7 +316,7 @@ impl Entrance<'_> {
             .into());
         }
         let database = login.database.filter(|d| !d.is_empty());
-        let class = class_of(agreed);
+        let class = class_of(agreed, agreed_mariadb);
         check_database(self.worker, &tenant, &identity, class, database.as_deref()).await?;
         let connections = tenant.shared.connections.fetch_add(1, Ordering::AcqRel);
         if connections >= tenant.namespace.limits.client_connections as usize {
@@ -503,12 +504,13 @@ fn identity(user: &[u8], peer: Option<IpAddr>) -> String {
     format!("'{}'@'{host}'", String::from_utf8_lossy(user))
 }
 
-fn class_of(agreed: Capabilities) -> Class {
+fn class_of(agreed: Capabilities, mariadb: MariaDbCapabilities) -> Class {
     Class {
         found_rows: agreed.contains(Capabilities::FOUND_ROWS),
         ignore_space: agreed.contains(Capabilities::IGNORE_SPACE),
         interactive: agreed.contains(Capabilities::INTERACTIVE),
         single_results: !agreed.intersects(Capabilities::MULTI_RESULTS | Capabilities::MULTI_STATEMENTS),
+        extended_metadata: mariadb.contains(MariaDbCapabilities::EXTENDED_METADATA),
     }
 }
 
@@ -538,6 +540,18 @@ fn greeting_version(listener: &Listener, tenants: &Tenants) -> ServerVersion {
     })
 }
 
+/// The collation of a greeting, which some clients take for their own: that of a primary of the listener's
+/// namespaces; utf8mb4 while none was ever reached.
+fn greeting_collation(listener: &Listener, tenants: &Tenants, flavour: Flavour) -> u8 {
+    let served = tenants.by_name.values().filter(|t| listener.serves(&t.name));
+    let mut seen = served.filter_map(|t| t.primary.dialer().facts()).filter(|f| f.version.flavour == flavour);
+    let default = match flavour {
+        Flavour::MySql => 255,
+        Flavour::MariaDb => 45,
+    };
+    seen.next().map_or(default, |facts| facts.greeting_collation)
+}
+
 /// What Weir can do for a client. Compression, query attributes, optional metadata and LOAD DATA LOCAL are not offered.
 fn offered(flavour: Flavour, tls: bool) -> Capabilities {
     let mut capabilities = Capabilities::LONG_PASSWORD
@@ -562,10 +576,18 @@ fn offered(flavour: Flavour, tls: bool) -> Capabilities {
         | Capabilities::SESSION_TRACK
         | Capabilities::DEPRECATE_EOF;
     if flavour == Flavour::MariaDb {
-        // so that clients know whom they talk to; the extended capabilities behind it are empty
+        // says that MariaDB's own capabilities follow
         capabilities.remove(Capabilities::LONG_PASSWORD);
     }
     capabilities.set(Capabilities::SSL, tls);
+    capabilities
+}
+
+/// What Weir can do for a client of MariaDB beyond that: extended metadata, which servers have since 10.5.2.
+fn offered_mariadb(greeted: &ServerVersion) -> MariaDbCapabilities {
+    let mut capabilities = MariaDbCapabilities::empty();
+    let knows = greeted.flavour == Flavour::MariaDb && greeted.number >= 100_502;
+    capabilities.set(MariaDbCapabilities::EXTENDED_METADATA, knows);
     capabilities
 }
 
@@ -632,6 +654,7 @@ impl Session {
         let secure = self.client.stream().is_secure();
         let offer = Offer {
             capabilities: self.capabilities,
+            mariadb: MariaDbCapabilities::empty(),
             nonce,
             tls: TlsOffer::Off,
             transport: match (self.client.stream().is_tls(), secure) {

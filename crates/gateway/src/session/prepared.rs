@@ -9,7 +9,7 @@ use weir_wire::{
     capability::Status,
     command::com,
     error_code::{self, ErrorCode},
-    framer::HEADER_LEN,
+    framer::{HEADER_LEN, Header},
     response_end::Expect,
     write_packet,
 };
@@ -337,13 +337,13 @@ impl Entry {
                 None
             }
             Some(0) if self.types.len() == types_len => {
-                let mut payload = Vec::with_capacity(packet.len() + types_len);
-                payload.extend_from_slice(packet.get(HEADER_LEN..bound_at)?);
-                payload.push(1);
-                payload.extend_from_slice(&self.types);
-                payload.extend_from_slice(packet.get(bound_at + 1..)?);
-                let mut out = Vec::with_capacity(payload.len() + HEADER_LEN);
-                write_packet(&mut out, 0, &payload);
+                let len = packet.len() - HEADER_LEN + types_len;
+                let mut out = Vec::with_capacity(HEADER_LEN + len);
+                out.extend_from_slice(&Header::first_of(len, 0).to_bytes());
+                out.extend_from_slice(packet.get(HEADER_LEN..bound_at)?);
+                out.push(1);
+                out.extend_from_slice(&self.types);
+                out.extend_from_slice(packet.get(bound_at + 1..)?);
                 Some(out)
             }
             _ => None,

@@ -112,6 +112,7 @@ impl Session {
         } else if !answer.tracked.is_empty() {
             pins |= self.take_over(&mut held, job, &answer.tracked).await?;
         }
+        self.guard_again(&mut held, statement, answer).await?;
         self.end_pins(&mut held, job, answer);
         self.begin_pins(pins);
         if statement.effects.contains(Effects::SET_STATEMENT) {
@@ -252,7 +253,7 @@ impl Session {
         }
     }
 
-    fn want(&mut self, primary: Arc<State>, dialect: Dialect) {
+    pub(super) fn want(&mut self, primary: Arc<State>, dialect: Dialect) {
         let dialect = dialect_of(&primary, dialect.flavour, dialect.version);
         let replica = self.gateway.read_only(&primary);
         if primary.is_on(state::AUTOCOMMIT) {
@@ -309,7 +310,8 @@ impl Session {
         let read =
             State::from_values(database.as_deref(), all.map(|v| v.unwrap_or_default().into()).collect());
         if let (Some(mut read), Some(wanted)) = (read, &self.wanted) {
-            read.set_results_collation(held.checkout.state().results_collation());
+            let collation = results_collation(&assigned, &read, held);
+            read.set_results_collation(&collation);
             let dialect = wanted.dialect;
             let shared = self.gateway.share(read);
             held.checkout.set_state(Arc::clone(&shared));
@@ -374,6 +376,23 @@ impl Session {
             Some(error) => error.into(),
             None => SessionError::Quit,
         })
+    }
+}
+
+/// What strings in result metadata bear after a SET that was not followed by trackers.
+fn results_collation(assigned: &[&[u8]], after: &State, held: &Held) -> Vec<u8> {
+    let before = held.checkout.state();
+    let sets_charset =
+        assigned.iter().any(|name| matches!(*name, b"character set" | b"character_set_results"));
+    let charset = after.value(state::CHARACTER_SET_RESULTS);
+    if assigned.contains(&b"names".as_slice()) {
+        // all three get the same collation
+        after.value(state::COLLATION_CONNECTION).to_vec()
+    } else if sets_charset || before.value(state::CHARACTER_SET_RESULTS) != charset {
+        let default = held.checkout.server().charset_named(&String::from_utf8_lossy(charset), None);
+        default.map(|(_, collation)| collation.into_bytes()).unwrap_or_default()
+    } else {
+        before.results_collation().to_vec()
     }
 }
 

@@ -48,7 +48,14 @@ pub(crate) fn greeting(plugin: AuthPlugin) -> Greeting {
 }
 
 pub(crate) fn offer(transport: Transport, tls: TlsOffer) -> Offer {
-    Offer { capabilities: server_capabilities(), nonce: nonce(), tls, transport, rsa: RSA.clone() }
+    Offer {
+        capabilities: server_capabilities(),
+        mariadb: MariaDbCapabilities::EXTENDED_METADATA,
+        nonce: nonce(),
+        tls,
+        transport,
+        rsa: RSA.clone(),
+    }
 }
 
 pub(crate) fn options(password: &str) -> ConnectOptions {
