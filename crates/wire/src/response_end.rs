@@ -828,7 +828,7 @@ mod tests {
 
     #[test]
     fn a_packet_out_of_order_is_refused_wherever_it_stands() {
-        let set = rows(2, NEW, 0x0002, b"");
+        let mut set = rows(2, NEW, 0x0002, b"");
         let mut at = 0;
         while let Some(header) = set.get(at..).and_then(Header::parse) {
             let mut wrong = set.clone();
@@ -838,7 +838,7 @@ mod tests {
             at += HEADER_LEN + header.len;
         }
         let mut end = ResponseEnd::new(Expect::Results, NEW, None, None).beginning_at(2);
-        assert!(end.scan(&mut set.clone()).is_err());
+        assert!(end.scan(&mut set).is_err());
     }
 
     #[test]
