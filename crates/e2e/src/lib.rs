@@ -4,6 +4,7 @@ pub mod balance;
 pub mod client;
 pub mod drivers;
 pub mod fault;
+pub mod general_log;
 pub mod observe;
 pub mod pair;
 pub mod rig;

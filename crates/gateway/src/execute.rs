@@ -9,7 +9,7 @@ pub(crate) use exchange::put_id;
 
 use std::{sync::Arc, time::Instant};
 
-use weir_backend::{ConnectionError, Definition, Ride, Want};
+use weir_backend::{ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
 use weir_sql::{Access, Statement};
 use weir_wire::{
@@ -84,6 +84,11 @@ fn is_write_refused(number: u16) -> bool {
     matches!(number, 1290 | 1792 | 1836)
 }
 
+/// Errors with which a server says that it ends: shutdown in progress, connection killed (MariaDB).
+fn is_going_away(number: u16) -> bool {
+    matches!(number, 1053 | 1927)
+}
+
 impl Session {
     /// Runs a command. `true` if the server answered with an error.
     pub(crate) async fn execute(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
@@ -115,11 +120,12 @@ impl Session {
     ) -> Result<(Answer, Option<u32>), SessionError> {
         let mut target = target;
         let mut retries = 0;
+        let mut failed = None;
         loop {
             let fresh = self.held.is_none();
             let mut held = match self.take_held()? {
                 Some(held) => held,
-                None => self.checkout(target, job).await?,
+                None => self.checkout(target, job, failed.as_ref()).await?,
             };
             self.handle.set_running(Some(Running {
                 pool: Arc::clone(held.checkout.pool()),
@@ -158,6 +164,16 @@ impl Session {
                         target = Target::Primary;
                         continue;
                     }
+                    let elsewhere = held.target == Target::Replica
+                        && is_going_away(number)
+                        && job.statement.access == Access::Read;
+                    if elsewhere && fresh && !answer.streamed && retries < MOST_RETRIES {
+                        retries += 1;
+                        bump(&self.tenant.counters(self.worker.id).retried, 1);
+                        failed = Some(Arc::clone(held.checkout.pool()));
+                        self.worker.recycle(answer.rest);
+                        continue;
+                    }
                     note(&mut held, &answer.summary);
                     let prepared = answer.summary.prepared.map(|p| p.statement);
                     self.settle(held, job, &answer).await?;
@@ -174,6 +190,8 @@ impl Session {
                 return Err(self.connection_lost(held, fresh, &error));
             }
             bump(&self.tenant.counters(self.worker.id).retried, 1);
+            // where one connection ends, the others may: the next attempt goes elsewhere if it can
+            failed = Some(Arc::clone(held.checkout.pool()));
             drop(held);
         }
     }
@@ -188,13 +206,19 @@ impl Session {
         }
     }
 
-    pub(super) async fn checkout(&mut self, target: Target, job: &Job<'_>) -> Result<Held, SessionError> {
+    /// `failed`: the pool whose connection was lost in the attempt before.
+    pub(super) async fn checkout(
+        &mut self,
+        target: Target,
+        job: &Job<'_>,
+        failed: Option<&Arc<Pool>>,
+    ) -> Result<Held, SessionError> {
         let Some(wanted) = &self.wanted else {
             return Err(Refused::new(weir_wire::error_code::UNKNOWN, "the session has no state yet").into());
         };
         let pool = match target {
             Target::Primary => &self.tenant.primary,
-            Target::Replica => self.tenant.replica(self.random),
+            Target::Replica => self.tenant.replica(self.random, failed),
         };
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

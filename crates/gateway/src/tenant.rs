@@ -62,10 +62,10 @@ impl Tenant {
         &self.shared.counters[worker % self.shared.counters.len()]
     }
 
-    /// A healthy replica, or the primary if there is none.
+    /// A healthy replica, or the primary if there is none. `but` has just failed the statement.
     #[must_use]
-    pub fn replica(&self, random: u64) -> &Arc<Pool> {
-        weir_backend::pick_replica(&self.replicas, random).unwrap_or(&self.primary)
+    pub fn replica(&self, random: u64, but: Option<&Arc<Pool>>) -> &Arc<Pool> {
+        weir_backend::pick_replica(&self.replicas, random, but).unwrap_or(&self.primary)
     }
 
     /// All pools, the primary's first.

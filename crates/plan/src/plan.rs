@@ -4,7 +4,7 @@ use weir_catalog::{
     namespace::{AllowedDatabases, Namespace},
     user::UserAccess,
 };
-use weir_sql::{Access, Effects, Hint, Statement, TransactionStep};
+use weir_sql::{Access, Effects, Hint, Kind, Statement, TransactionStep};
 
 use crate::{Facts, Refusal};
 
@@ -59,8 +59,8 @@ fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option
     let guarded = Effects::ADMINISTRATIVE | Effects::LIFTS_READ_ONLY;
     let harmless_kill = statement.effects.contains(Effects::KILL) && statement.statements == 1;
     // a routine may lift the guard, and what stands behind it in the same text runs before Weir can put it back
-    let routine_among_others =
-        statement.statements > 1 && statement.effects.intersects(Effects::CALL | Effects::TEXT_EXECUTE);
+    let alone = statement.statements == 1 && matches!(statement.kind, Kind::Call | Kind::Prepare);
+    let routine_among_others = statement.effects.intersects(Effects::CALL | Effects::TEXT_EXECUTE) && !alone;
     let refused = statement.effects.intersects(guarded) && !harmless_kill || routine_among_others;
     (facts.access == UserAccess::ReadOnly && refused).then_some(Refusal::ReadOnlyUser)
 }
@@ -82,7 +82,6 @@ fn target(statement: &Statement, facts: Facts) -> Target {
 /// A hint sends a statement to a replica although its text alone would not go there, unless the text is known to
 /// write or to leave something in the session.
 fn may_be_hinted(statement: &Statement) -> bool {
-    use weir_sql::Kind;
     let stays = Effects::ADMINISTRATIVE
         | Effects::LIFTS_READ_ONLY
         | Effects::IMPLICIT_COMMIT

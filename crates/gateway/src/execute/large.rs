@@ -72,7 +72,7 @@ impl Session {
         let fresh = self.held.is_none();
         let mut held = match self.take_held()? {
             Some(held) => held,
-            None => self.checkout(Target::Primary, &job).await?,
+            None => self.checkout(Target::Primary, &job, None).await?,
         };
         if let Err(error) = self.make_ready(&mut held, &job, fresh).await {
             body.skip(self).await?;
