@@ -8,7 +8,7 @@ mod parameter;
 mod transport;
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use weir_testkit::sql::{Row, ServerError};
@@ -383,6 +383,19 @@ impl Client {
     /// The socket is gone already, or is none of TCP.
     pub fn reset_when_closed(&self) -> Result<(), Failure> {
         Ok(self.transport.reset_when_closed()?)
+    }
+
+    /// The socket, for whoever goes on without this client.
+    ///
+    /// # Errors
+    /// It is no plain TCP connection.
+    pub fn into_tcp(self) -> Result<TcpStream, Failure> {
+        match self.transport {
+            Transport::Tcp(stream) => Ok(stream),
+            Transport::Unix(_) | Transport::Tls(_) => {
+                Err(Failure::Login("no plain TCP connection".to_owned()))
+            }
+        }
     }
 
     /// Closes one direction or both, without a word.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod drivers;
 pub mod fault;
 pub mod general_log;
+pub mod load;
 pub mod observe;
 pub mod pair;
 pub mod rig;
