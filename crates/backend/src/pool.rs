@@ -110,6 +110,30 @@ pub struct Pool {
     seed: AtomicU64,
 }
 
+/// A session's place in the queue. A session that leaves it, because its client did, passes on what it may have been
+/// given in the same moment.
+struct Place<'p> {
+    pool: &'p Arc<Pool>,
+    worker: usize,
+    delivery: oneshot::Receiver<Delivery>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.delivery.close();
+        if let Ok(Ok(connection)) = self.delivery.try_recv() {
+            if connection.answer_due() {
+                // the answer to a statement that was taken along: nobody reads it
+                drop(connection);
+                self.pool.replace(self.worker);
+            } else {
+                self.pool.place(connection, self.worker, Instant::now());
+            }
+        }
+        self.pool.shard(self.worker).purge(self.pool.epoch);
+    }
+}
+
 /// A place in a pool's budget. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Pool>);
@@ -194,6 +218,8 @@ impl Pool {
     ///
     /// # Errors
     /// The instance is down, the queue is full, or nobody gave a connection back in time.
+    ///
+    /// May be dropped at any time: the session then leaves the queue.
     pub async fn checkout(
         self: &Arc<Self>,
         worker: usize,
@@ -389,7 +415,8 @@ impl Pool {
             count(&shard.counters.queue_full);
             return Err(CheckoutError::QueueFull { instance: self.instance().to_owned(), waiting });
         }
-        let (deliver, mut delivery) = oneshot::channel();
+        let (deliver, delivery) = oneshot::channel();
+        let mut place = Place { pool: self, worker, delivery };
         let rider = want.ride.map(|ride| Rider {
             state: Arc::clone(want.state),
             multi_statements: want.multi_statements,
@@ -403,7 +430,7 @@ impl Pool {
         let mut pause = GROW_AFTER;
         loop {
             let left = settings.checkout_timeout.saturating_sub(since.elapsed());
-            match tokio::time::timeout(pause.min(left), &mut delivery).await {
+            match tokio::time::timeout(pause.min(left), &mut place.delivery).await {
                 Ok(Ok(delivered)) => return self.receive(delivered, worker),
                 Ok(Err(_)) if self.closed.load(Ordering::SeqCst) => {
                     return Err(CheckoutError::Closed { instance: self.instance().to_owned() });
@@ -411,7 +438,7 @@ impl Pool {
                 Ok(Err(_)) => {
                     // the connection that had taken the statement along ended: it waits again, for one of its own
                     let (deliver, again) = oneshot::channel();
-                    delivery = again;
+                    place.delivery = again;
                     shard.enqueue(Waiter { class: want.class, since, rider: None, deliver }, self.epoch);
                     self.serve_queue(worker, want);
                     self.grow(worker, want, since)?;
@@ -421,11 +448,10 @@ impl Pool {
             }
             pause = GROW_AGAIN;
         }
-        delivery.close();
-        if let Ok(delivered) = delivery.try_recv() {
+        place.delivery.close();
+        if let Ok(delivered) = place.delivery.try_recv() {
             return self.receive(delivered, worker);
         }
-        shard.purge(self.epoch);
         count(&shard.counters.timeouts);
         Err(CheckoutError::Timeout { instance: self.instance().to_owned(), waited: since.elapsed() })
     }

@@ -121,6 +121,18 @@ impl Stream {
         !matches!(socket.peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Has the event loop seen that the other side sent something or closed? Costs nothing while it has not; else a read
+    /// tells more. Wakes the task when it happens.
+    pub fn poll_arrival(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let seen = match self.socket() {
+            Some(Socket::Tcp(s)) => s.poll_read_ready(cx),
+            Some(Socket::Unix(s)) => s.poll_read_ready(cx),
+            None => return Poll::Pending,
+        };
+        // an event loop that is gone cannot be waited for: the read says so
+        seen.map(|_| ())
+    }
+
     /// Writes a few last bytes if the socket takes them at once, and forgets about them otherwise: for farewells.
     pub fn write_now(&mut self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());

@@ -1,6 +1,12 @@
 //! One client's bytes: requests in, answers out. An idle client holds no buffer.
 
-use std::{future::poll_fn, io, pin::Pin, pin::pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use weir_backend::Stream;
@@ -18,6 +24,9 @@ use crate::{
 pub const COLLECT_UP_TO: usize = 1 << 20;
 /// So much of a long request is read before it is looked at.
 const LARGE_HEAD: usize = 64 << 10;
+
+/// So much of what a client sends behind a running statement is read before its turn.
+const READ_AHEAD: usize = 16 << 10;
 
 /// Why a client's bytes end.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +246,28 @@ impl Client {
         }
         self.read += n as u64;
         Ok(())
+    }
+
+    /// While a statement waits or runs: has the client gone? What it sends meanwhile is read ahead, up to a bound; who has
+    /// sent that much is there. Costs nothing while nothing comes.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        while self.buffer.len() - self.at < READ_AHEAD {
+            ready!(self.stream.poll_arrival(cx));
+            if self.buffer.capacity() == 0 {
+                self.buffer = self.worker.buffer();
+            }
+            let free = (READ_AHEAD - (self.buffer.len() - self.at)) as u64;
+            let read = pin!((&mut self.stream).take(free).read_buf(&mut self.buffer)).poll(cx);
+            if self.buffer.is_empty() {
+                self.worker.recycle(std::mem::take(&mut self.buffer));
+            }
+            match ready!(read) {
+                Ok(0) => return Poll::Ready(ClientError::Closed),
+                Ok(n) => self.read += n as u64,
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+        Poll::Pending
     }
 
     /// Writes an answer, or a part of one. A client that takes nothing for too long is cut off.

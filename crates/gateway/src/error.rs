@@ -68,6 +68,9 @@ pub enum SessionError {
     /// The client is gone.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The server's side ended where the client cannot be told: it has half a packet, or knows already.
+    #[error("the connection to the server was lost in the middle of an answer")]
+    ServerGone,
     /// The session ends as the client wished.
     #[error("the client said goodbye")]
     Quit,

@@ -7,7 +7,7 @@ mod ready;
 
 pub(crate) use exchange::put_id;
 
-use std::{sync::Arc, time::Instant};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use weir_backend::{ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
@@ -18,6 +18,7 @@ use weir_wire::{
 };
 
 use crate::{
+    client::{Client, ClientError},
     error::{Refused, SessionError, lost},
     handle::Running,
     metrics::bump,
@@ -89,6 +90,16 @@ fn is_going_away(number: u16) -> bool {
     matches!(number, 1053 | 1927)
 }
 
+/// Waits for something, unless the client goes meanwhile.
+async fn unless_gone<T>(client: &mut Client, what: impl Future<Output = T>) -> Result<T, ClientError> {
+    let mut what = pin!(what);
+    poll_fn(|cx| match what.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => client.poll_gone(cx).map(Err),
+    })
+    .await
+}
+
 impl Session {
     /// Runs a command. `true` if the server answered with an error.
     pub(crate) async fn execute(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
@@ -138,7 +149,10 @@ impl Session {
                 false => self.make_ready(&mut held, job, fresh).await,
             };
             let attempt = match ready {
-                Ok(()) => self.exchange(&mut held, job, fresh).await?,
+                Ok(()) => match self.exchange(&mut held, job, fresh).await {
+                    Ok(attempt) => attempt,
+                    Err(error) => return Err(self.walk_away(held, error)),
+                },
                 // a replica may not have yet what the primary has, as a database just created
                 Err(ConnectionError::Server { .. }) if fresh && held.target == Target::Replica => {
                     self.let_go(held, false);
@@ -237,10 +251,11 @@ impl Session {
                 .may_ride(job)
                 .then(|| Ride { packet: job.packet, definition: job.prepared.map(|p| p.definition) }),
         };
-        let checkout = match pool.checkout(self.worker.id, &want).await {
+        let checkout = match unless_gone(&mut self.client, pool.checkout(self.worker.id, &want)).await? {
             Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
-                let checkout = self.tenant.primary.checkout(self.worker.id, &want).await?;
+                let lent = self.tenant.primary.checkout(self.worker.id, &want);
+                let checkout = unless_gone(&mut self.client, lent).await??;
                 return Ok(Held {
                     checkout,
                     target: Target::Primary,
@@ -267,6 +282,23 @@ impl Session {
             && self.pins.is_empty()
             && self.status.contains(Status::AUTOCOMMIT)
             && self.worker.is_quick(job.statement.digest)
+    }
+
+    /// The session ends while a statement runs. If it is the client who left, the statement is killed: the server would
+    /// not notice until it has an answer to send. The connection stays lent until then, and is closed.
+    pub(super) fn walk_away(&mut self, held: Held, error: SessionError) -> SessionError {
+        self.handle.set_running(None);
+        if matches!(error, SessionError::Client(_)) {
+            bump(&self.tenant.counters(self.worker.id).abandoned, 1);
+            tokio::spawn(async move {
+                let checkout = held.checkout;
+                if let Err(error) = checkout.pool().kill_query(checkout.thread_id()).await {
+                    let instance = checkout.pool().instance();
+                    tracing::warn!(instance, %error, "the statement of a client that left could not be killed");
+                }
+            });
+        }
+        error
     }
 
     /// The server refused the state that the session wants; the statement was never sent.

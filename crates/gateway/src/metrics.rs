@@ -85,6 +85,8 @@ pub struct Counters {
     pub moved_to_primary: AtomicU64,
     /// Statements sent a second time, since their connection was dead.
     pub retried: AtomicU64,
+    /// Statements that were killed, since their client had left.
+    pub abandoned: AtomicU64,
     /// Extra round trips to give a connection a session's state.
     pub state_round_trips: AtomicU64,
     /// Bytes from clients.
@@ -103,6 +105,7 @@ impl Default for Counters {
             to_replica: AtomicU64::default(),
             moved_to_primary: AtomicU64::default(),
             retried: AtomicU64::default(),
+            abandoned: AtomicU64::default(),
             state_round_trips: AtomicU64::default(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),

@@ -332,7 +332,10 @@ impl Session {
             SessionError::Client(ClientError::OutOfOrder { .. }) => {
                 Some(Refused::new(error_code::NET_PACKETS_OUT_OF_ORDER, "Got packets out of order"))
             }
-            SessionError::Client(_) | SessionError::Quit | SessionError::AnsweredWithError => None,
+            SessionError::Client(_)
+            | SessionError::Quit
+            | SessionError::ServerGone
+            | SessionError::AnsweredWithError => None,
         };
         if let Some(refused) = farewell {
             let mut out = Vec::new();

@@ -303,6 +303,7 @@ impl Cluster {
     /// Starts a process and records it at once, so that it can be cleared whatever happens next.
     fn spawn(&self, index: usize) -> Result<()> {
         let instance = self.instance(index)?;
+        forget_socket(&instance)?;
         let output = fs::File::options()
             .create(true)
             .append(true)
@@ -388,6 +389,22 @@ impl Drop for Cluster {
             say(format!("the servers' logs are in {}", self.folder.display()));
         }
     }
+}
+
+/// What a killed server left of its Unix socket. MySQL does not start while the process named in `<socket>.lock` lives,
+/// and that number may belong to somebody else by now.
+fn forget_socket(instance: &Instance) -> Result<()> {
+    for ending in ["", ".lock"] {
+        let mut path = instance.socket.clone().into_os_string();
+        path.push(ending);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Asks all to end at once, then waits for each.

@@ -1,10 +1,10 @@
 //! Sends a statement and passes the answer on: small answers are taken whole, so that the connection is free before
 //! the client has read them; large ones flow with back-pressure.
 
-use std::sync::Arc;
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_backend::ConnectionError;
+use weir_backend::{ConnectionError, Stream};
 use weir_wire::{
     error_code,
     framer::{HEADER_LEN, Header, MAX_PAYLOAD},
@@ -14,7 +14,7 @@ use weir_wire::{
 
 use super::{Answer, Attempt, Job};
 use crate::{
-    client::ClientError,
+    client::{Client, ClientError},
     error::{Refused, SessionError, lost},
     session::{Held, Session},
 };
@@ -68,7 +68,7 @@ impl Session {
         let mut read_already = !buffer.is_empty();
         loop {
             if !std::mem::take(&mut read_already) {
-                match held.checkout.stream().read_buf(&mut buffer).await {
+                match read_for(&mut self.client, held.checkout.stream(), &mut buffer).await? {
                     Ok(0) => {
                         return self
                             .broke_off(
@@ -199,7 +199,7 @@ impl Session {
         }
         if sent == Sent::HalfAPacket {
             // nothing can be said after it
-            return Err(SessionError::Client(ClientError::Cut));
+            return Err(SessionError::ServerGone);
         }
         let refused = lost(held.checkout.pool().instance(), &error);
         let (place, sequence) = end.error_place();
@@ -207,7 +207,7 @@ impl Session {
         refused.write(&mut buffer, sequence);
         self.client.write(&buffer).await?;
         self.handle.set_running(None);
-        if fresh { Err(SessionError::AnsweredWithError) } else { Err(SessionError::Client(ClientError::Cut)) }
+        if fresh { Err(SessionError::AnsweredWithError) } else { Err(SessionError::ServerGone) }
     }
 
     /// The namespace's row limit: what fits goes to the client, then error 1104; the statement is killed, and the rest
@@ -291,6 +291,20 @@ fn append_request(out: &mut Vec<u8>, packet: &[u8]) {
         }
         _ => out.extend_from_slice(packet),
     }
+}
+
+/// Reads from the server, unless the client goes: then nobody waits for the answer.
+async fn read_for(
+    client: &mut Client,
+    server: &mut Stream,
+    buffer: &mut Vec<u8>,
+) -> Result<io::Result<usize>, ClientError> {
+    let mut read = pin!(server.read_buf(buffer));
+    poll_fn(|cx| match read.as_mut().poll(cx) {
+        Poll::Ready(read) => Poll::Ready(Ok(read)),
+        Poll::Pending => client.poll_gone(cx).map(Err),
+    })
+    .await
 }
 
 /// Sequence id of the first packet of the answer to a request.

@@ -115,7 +115,10 @@ impl Session {
             }
         }
         // a server that closed may have said why: then that is the answer
-        let attempt = self.receive(&mut held, Expect::Results, body.next_sequence, fresh).await?;
+        let attempt = match self.receive(&mut held, Expect::Results, body.next_sequence, fresh).await {
+            Ok(attempt) => attempt,
+            Err(error) => return Err(self.walk_away(held, error)),
+        };
         let answer = match (attempt, broken) {
             (Attempt::Answered(answer), _) => answer,
             (Attempt::NotSent(error) | Attempt::NoAnswer(error), broken) => {

@@ -19,7 +19,7 @@ use super::page::{Histogram, Labels, Page};
 type Row = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
 /// What is counted by namespace alone.
-const BY_NAMESPACE: [Row; 7] = [
+const BY_NAMESPACE: [Row; 8] = [
     ("weir_statements_to_primary", "Statements sent to a primary.", |c| &c.to_primary),
     ("weir_statements_to_replica", "Statements sent to a replica.", |c| &c.to_replica),
     (
@@ -29,6 +29,9 @@ const BY_NAMESPACE: [Row; 7] = [
     ),
     ("weir_statements_retried", "Statements sent a second time, since their connection was dead.", |c| {
         &c.retried
+    }),
+    ("weir_statements_abandoned", "Statements killed while they ran, since their client had left.", |c| {
+        &c.abandoned
     }),
     ("weir_state_round_trips", "Extra round trips to give a connection a session's state.", |c| {
         &c.state_round_trips
