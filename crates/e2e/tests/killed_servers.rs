@@ -130,7 +130,7 @@ fn servers_that_die(flavour: Flavour) -> Result<()> {
         (&modern, LARGE, Asks::InTransaction, End::Process, 10),
     ] {
         let what = format!("{sql}, {asks:?}, {how:?}, {take} rows read");
-        let mut client = weir.connect(login)?;
+        let mut client = when_up(&weir, login)?;
         let (rows, number) =
             broken_off(&cluster, &mut client, (sql, asks, how), take).with_context(|| what.clone())?;
         ensure!(rows >= take && rows < 1_000_000, "{what}: {rows} rows");
@@ -148,7 +148,7 @@ fn servers_that_die(flavour: Flavour) -> Result<()> {
             _ => serves(&mut client).with_context(|| what.clone())?,
         }
         drop(client);
-        serves(&mut weir.connect(&modern)?).with_context(|| what.clone())?;
+        serves(&mut when_up(&weir, &modern)?).with_context(|| what.clone())?;
     }
     small_results(&cluster, &weir, &modern)?;
     ensure!(cluster.value(0, "SELECT COUNT(*) FROM d.written")? == "0", "a transaction was committed");
@@ -161,7 +161,7 @@ fn servers_that_die(flavour: Flavour) -> Result<()> {
 /// What is taken whole before the client gets any of it.
 fn small_results(cluster: &Cluster, weir: &Weir, login: &Login) -> Result<()> {
     for how in [End::Connection, End::Process] {
-        let mut client = weir.connect(login)?;
+        let mut client = when_up(weir, login)?;
         client.send(&[&[com::QUERY], SLOW.as_bytes()].concat())?;
         let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT i, REPEAT%' AND time > 0";
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
@@ -193,6 +193,21 @@ fn down(weir: &Weir) -> Result<()> {
         ensure!([1429, 2013].contains(&error.number) && error.message.contains("127.0.0.1"), "{error}");
     }
     Ok(())
+}
+
+/// A login that names a database asks the server: it is refused while that is down.
+fn when_up(weir: &Weir, login: &Login) -> Result<Client> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(15);
+    loop {
+        match weir.connect(login) {
+            Ok(client) => return Ok(client),
+            Err(failure) => {
+                ensure!(failure.number() == Some(1429), "{failure}");
+                ensure!(std::time::Instant::now() < deadline, "{failure}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
 }
 
 /// The server is there again, perhaps after a pause between dials.
