@@ -17,6 +17,7 @@ use weir_wire::{
 
 use crate::{
     dial::ServerFacts,
+    left::{Left, Memory, Numbers, Questions},
     pool::{Class, Lease},
     prepared::PreparedOnServer,
     shard::Waiter,
@@ -113,6 +114,8 @@ pub struct Connection {
     pub(crate) home: usize,
     pub(crate) created: Instant,
     pub(crate) idle_since: Instant,
+    /// What it still knows about statements of a session that gave it back.
+    left: Option<Left>,
     /// Something is set on it that no [`State`] names: reset it before another session gets it.
     dirty: bool,
     /// It was interrupted in the middle of an exchange: close it.
@@ -150,6 +153,7 @@ impl Connection {
             baseline: nothing,
             multi_statements: false,
             last_statement: 0,
+            left: None,
             home: 0,
             created: now,
             idle_since: now,
@@ -231,6 +235,70 @@ impl Connection {
         self.last_statement = number;
     }
 
+    /// The session gives it back, or has something else run on it, and may ask later: see [`Left`].
+    pub fn leave(&mut self, memory: &Arc<Memory>, numbers: Numbers) {
+        // the one before first: what it still knew is lost with it
+        self.left = None;
+        self.left = Some(Left::new(memory, numbers));
+    }
+
+    /// The session has it again. Returns the statements about which it knows something.
+    pub fn take_left_back(&mut self) -> Numbers {
+        self.left.take().map(Left::withdraw).unwrap_or_default()
+    }
+
+    /// What it still knows about statements of the session that had it before.
+    #[must_use]
+    pub fn left(&self) -> Option<&Left> {
+        self.left.as_ref()
+    }
+
+    /// Could the session that had it before still ask about its statements?
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left.as_ref().is_some_and(Left::is_wanted)
+    }
+
+    /// Writes the questions that must come before any other command, since that would wipe the answers out.
+    pub fn write_left(&mut self, out: &mut Vec<u8>) -> Option<Questions> {
+        self.last_statement = 0;
+        self.left.take().map(|left| left.ask(out)).filter(|questions| !questions.is_empty())
+    }
+
+    /// Reads the answers to [`write_left`](Self::write_left).
+    ///
+    /// # Errors
+    /// The connection failed. What the server refuses to tell is lost, and no error here.
+    pub async fn read_left(&mut self, questions: Option<Questions>) -> Result<(), ConnectionError> {
+        let Some(questions) = questions else { return Ok(()) };
+        for fact in questions.facts() {
+            match self.read_reply(Expect::Results).await {
+                Ok(reply) => questions.answered(fact, reply),
+                Err(ConnectionError::Server { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks now what the session that had it before may still want to know.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn flush_left(&mut self) -> Result<(), ConnectionError> {
+        let mut out = Vec::new();
+        let questions = self.write_left(&mut out);
+        if questions.is_none() {
+            return Ok(());
+        }
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        self.read_left(questions).await?;
+        self.broken = false;
+        Ok(())
+    }
+
     /// Something was left on it that only a reset takes away.
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
@@ -295,6 +363,31 @@ impl Connection {
         self.answer_due
     }
 
+    /// Reads the answers of the other sessions' statements and drops them: their sessions send them again, on other
+    /// connections. For a holder that must keep the connection.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn throw_off_riders(&mut self) -> Result<(), ConnectionError> {
+        let mut bytes = std::mem::take(&mut self.leftover);
+        while !self.riders.is_empty() {
+            self.broken = true;
+            let mut end = ResponseEnd::new(Expect::Results, BACKEND_FLAGS, None, None);
+            while end.scan(&mut bytes)? != Scan::Done {
+                let n = end.position();
+                bytes.drain(..n);
+                end.taken(n);
+                if self.stream.read_buf(&mut bytes).await? == 0 {
+                    return Err(ConnectionError::Closed);
+                }
+            }
+            bytes.drain(..end.position());
+            self.riders.pop_front();
+            self.broken = false;
+        }
+        Ok(())
+    }
+
     /// The connection goes to the session whose answer is next.
     pub(crate) fn set_answer_due(&mut self) {
         self.answer_due = true;
@@ -326,6 +419,7 @@ impl Connection {
             return Ok(false);
         }
         let mut out = Vec::new();
+        let questions = self.write_left(&mut out);
         let option = self.multi_statements != multi_statements;
         if option {
             packet_with(&mut out, 0, |w| {
@@ -340,6 +434,7 @@ impl Connection {
         self.broken = true;
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
+        self.read_left(questions).await?;
         let mut refused = None;
         let mut state = (*self.state).clone();
         if option {
@@ -386,10 +481,12 @@ impl Connection {
     /// The server refused it, or the connection failed.
     pub async fn command(&mut self, payload: &[u8], expect: Expect) -> Result<Reply, ConnectionError> {
         let mut out = Vec::with_capacity(payload.len() + 4);
+        let questions = self.write_left(&mut out);
         write_packet(&mut out, 0, payload);
         self.broken = true;
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
+        self.read_left(questions).await?;
         let reply = self.read_reply(expect).await;
         if !matches!(
             reply,
@@ -460,6 +557,7 @@ impl Connection {
     pub async fn prepare_for_use(&mut self, after_reset: bool) -> Result<(), ConnectionError> {
         let flavour = self.server.version.flavour;
         let mut out = Vec::new();
+        let questions = self.write_left(&mut out);
         if after_reset {
             packet_with(&mut out, 0, |w| {
                 w.u8(com::RESET_CONNECTION);
@@ -474,10 +572,10 @@ impl Connection {
         self.broken = true;
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
+        self.read_left(questions).await?;
         if after_reset {
             self.read_reply(Expect::One).await?;
             self.prepared = PreparedOnServer::default();
-            self.last_statement = 0;
         }
         self.read_reply(Expect::Results).await?;
         let reply = self.read_reply(Expect::Results).await?;

@@ -114,6 +114,9 @@ impl ServerFacts {
 }
 
 /// Character sets that cannot be `character_set_client`. Source: "Impermissible Client Character Sets".
+/// Id of the charset in which MariaDB keeps names of files.
+const FILENAME_COLLATION: u16 = 17;
+
 fn is_client_charset(name: &str) -> bool {
     !matches!(name, "ucs2" | "utf16" | "utf16le" | "utf32" | "filename")
 }
@@ -263,6 +266,10 @@ impl Dialer {
                  WHERE ID IS NOT NULL",
             )
             .await?;
+        if facts.version.flavour == weir_wire::server_version::Flavour::MariaDb {
+            // known to the server, and not listed
+            facts.collations.insert(FILENAME_COLLATION, ("filename".to_owned(), "filename".to_owned()));
+        }
         for row in collations.rows()? {
             let mut values =
                 row.into_iter().map(|v| String::from_utf8_lossy(&v.unwrap_or_default()).into_owned());

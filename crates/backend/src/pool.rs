@@ -21,6 +21,7 @@ use crate::{
     connection::Connection,
     dial::Dialer,
     health::Health,
+    left::{Fact, Memory},
     metrics::{PoolMetrics, count, uncount},
     prepared::Definition,
     shard::{Delivery, HandOver, Rider, Shard, Waiter, micros_between},
@@ -248,8 +249,15 @@ impl Pool {
     /// ask about its statement before.
     #[must_use]
     pub fn checkout_after(self: &Arc<Self>, worker: usize, number: u64) -> Option<Checkout> {
-        let mut connection =
-            self.shards.iter().find_map(|s| s.take_where(|c| c.last_statement() == number))?;
+        self.checkout_where(worker, |c| c.last_statement() == number)
+    }
+
+    fn checkout_where(
+        self: &Arc<Self>,
+        worker: usize,
+        suits: impl Fn(&Connection) -> bool,
+    ) -> Option<Checkout> {
+        let mut connection = self.shards.iter().find_map(|s| s.take_where(&suits))?;
         if connection.stream().is_readable(true) {
             return None;
         }
@@ -259,6 +267,18 @@ impl Pool {
         count(&shard.counters.checkouts);
         count(&shard.counters.in_use);
         Some(Checkout::new(connection, Arc::clone(self), worker))
+    }
+
+    /// Lends the idle connection that knows something about a statement of the session.
+    #[must_use]
+    pub fn checkout_knowing(
+        self: &Arc<Self>,
+        worker: usize,
+        memory: &Arc<Memory>,
+        fact: Fact,
+        number: u64,
+    ) -> Option<Checkout> {
+        self.checkout_where(worker, |c| c.left().is_some_and(|left| left.knows(memory, fact, number)))
     }
 
     /// Takes along short reads that wait on the same worker: see [`Want::ride`]. Their packets are appended to `out`.
@@ -278,7 +298,7 @@ impl Pool {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         for shard in &self.shards {
-            drop(shard.retire(|_| true));
+            self.part_with(shard.retire(|_| true));
             shard.refuse_all(&CheckoutError::Closed { instance: self.instance().to_owned() }, self.epoch);
         }
     }
@@ -299,6 +319,30 @@ impl Pool {
             retire
         });
         shard.counters.retired.fetch_add(retired.len() as u64, Ordering::Relaxed);
+        self.part_with(retired);
+    }
+
+    /// Closes connections, once they have told what sessions may still ask of them.
+    #[allow(clippy::vec_box, reason = "they are kept boxed")]
+    fn part_with(&self, connections: Vec<Box<Connection>>) {
+        for mut connection in connections {
+            if connection.is_broken() || !connection.has_left() {
+                continue;
+            }
+            let limit = self.options.settings.connect_timeout;
+            let worker = connection.home;
+            tokio::spawn(async move {
+                let told = async {
+                    connection.unpark(worker)?;
+                    connection.flush_left().await
+                };
+                match tokio::time::timeout(limit, told).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was asked"),
+                    Err(_) => tracing::debug!("a connection that was to be closed did not answer"),
+                }
+            });
+        }
     }
 
     pub(crate) fn returned(&self, worker: usize) {
@@ -323,7 +367,7 @@ impl Pool {
             return;
         }
         if self.closed.load(Ordering::SeqCst) || self.is_too_old(&connection, now) {
-            drop(connection);
+            self.part_with(vec![connection]);
             self.replace(worker);
             return;
         }
@@ -503,8 +547,8 @@ impl Pool {
                 c.class() != want.class || (want.state.database().is_none() && c.state().database().is_some())
             };
             let closed = self.shards.iter().find_map(|s| s.take_where(unsuitable));
-            if closed.is_some() {
-                drop(closed);
+            if let Some(closed) = closed {
+                self.part_with(vec![closed]);
                 if let Some(lease) = self.lease() {
                     self.dial(worker, want.class, lease);
                 }
@@ -632,7 +676,7 @@ impl Pool {
                 HandOver::Done => return,
                 HandOver::Nobody(back) => connection = back,
                 HandOver::WrongClass(back) => {
-                    drop(back);
+                    self.part_with(vec![back]);
                     self.replace_for_head(target);
                     return;
                 }

@@ -59,6 +59,12 @@ pub struct PreparedOnServer {
 }
 
 impl PreparedOnServer {
+    /// Is it prepared there?
+    #[must_use]
+    pub fn has(&self, definition: &Arc<Definition>) -> bool {
+        self.known.contains_key(&ByAddress(Arc::clone(definition)))
+    }
+
     /// The server's id of a statement, if it is prepared here.
     pub fn id(&mut self, definition: &Arc<Definition>) -> Option<u32> {
         self.uses += 1;

@@ -126,22 +126,17 @@ impl Shard {
         if !lists.waiters.is_empty() {
             return None;
         }
-        let mut best = None;
+        let mut best: Option<(usize, Suits)> = None;
         for (i, connection) in lists.idle.iter().enumerate().rev().take(LOOK_BACK) {
-            if connection.class() != want.class {
-                continue;
+            let Some(suits) = Suits::of(connection, want) else { continue };
+            if best.is_none_or(|(_, other)| suits > other) {
+                best = Some((i, suits));
             }
-            if connection.matches(want.state, want.multi_statements) {
-                best = Some(i);
+            if suits == Suits::AsItIs {
                 break;
             }
-            // without a default database it can become anything, with one it can never be without
-            if best.is_none() && (want.state.database().is_some() || connection.state().database().is_none())
-            {
-                best = Some(i);
-            }
         }
-        best.map(|i| self.remove_idle(&mut lists, i))
+        best.map(|(i, _)| self.remove_idle(&mut lists, i))
     }
 
     /// The idle connection unused for longest for which `suits` says so.
@@ -268,6 +263,31 @@ impl Shard {
         let retired = lists.idle.extract_if(.., |c| retire(c)).collect();
         self.idle.store(lists.idle.len(), Ordering::SeqCst);
         retired
+    }
+}
+
+/// How well an idle connection suits a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Suits {
+    /// Its state must be changed first.
+    Changed,
+    /// It has the state, but the session that had it before may want it back.
+    Asked,
+    /// It is ready.
+    AsItIs,
+}
+
+impl Suits {
+    fn of(connection: &Connection, want: &Want<'_>) -> Option<Self> {
+        if connection.class() != want.class {
+            return None;
+        }
+        if connection.matches(want.state, want.multi_statements) {
+            return Some(if connection.has_left() { Self::Asked } else { Self::AsItIs });
+        }
+        // without a default database it can become anything, with one it can never be without
+        let can_become = want.state.database().is_some() || connection.state().database().is_none();
+        can_become.then_some(Self::Changed)
     }
 }
 

@@ -365,7 +365,7 @@ fn start(cluster: &Cluster) -> Result<Weir> {
     let options = Options::on(cluster)?
         .users(vec![User::of(cluster).without_split()])
         .set("pool.capacity", 1)
-        .set("pool.checkout_timeout", "150ms");
+        .set("pool.checkout_timeout", "700ms");
     Weir::start(&options)
 }
 

@@ -11,7 +11,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use weir_backend::{ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
-use weir_sql::{Access, Statement};
+use weir_sql::{Access, Effects, Statement};
 use weir_wire::{
     capability::Status,
     response_end::{Expect, Summary},
@@ -133,7 +133,10 @@ impl Session {
         let mut retries = 0;
         let mut failed = None;
         loop {
-            let fresh = self.held.is_none();
+            if job.statement.effects.contains(Effects::READS_LAST_INSERT_ID) {
+                self.return_to_insert();
+            }
+            let fresh = self.held.as_ref().is_none_or(|held| held.returned);
             let mut held = match self.take_held()? {
                 Some(held) => held,
                 None => self.checkout(target, job, failed.as_ref()).await?,
@@ -167,7 +170,12 @@ impl Session {
             let error = match attempt {
                 Attempt::Answered(answer) => {
                     if is_plain_read(job.statement) {
-                        let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        // what fails, warns or changes the session is to have a connection of its own
+                        let clean = answer.summary.error.is_none()
+                            && answer.summary.warnings == 0
+                            && answer.tracked.is_empty();
+                        let took = || u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        let micros = if clean { took() } else { u64::MAX };
                         self.worker.took(job.statement.digest, micros);
                     }
                     let number = answer.summary.error.map_or(0, |e| e.number);
@@ -256,19 +264,13 @@ impl Session {
                 let want = Want { state: &wanted.primary, ..want };
                 let lent = self.tenant.primary.checkout(self.worker.id, &want);
                 let checkout = unless_gone(&mut self.client, lent).await??;
-                return Ok(Held {
-                    checkout,
-                    target: Target::Primary,
-                    ran: false,
-                    has_insert_id: false,
-                    trackers_lent: false,
-                });
+                return Ok(Held::new(checkout, Target::Primary, self.statement_number()));
             }
             other => other?,
         };
         let counters = self.tenant.counters(self.worker.id);
         bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
-        Ok(Held { checkout, target, ran: false, has_insert_id: false, trackers_lent: false })
+        Ok(Held::new(checkout, target, self.statement_number()))
     }
 
     /// May the statement be sent behind another session's, or take such statements along? Short reads that are known

@@ -25,6 +25,9 @@ use crate::{
     worker::{TICK, Worker},
 };
 
+/// Ids of sessions are far above those of the servers' connections: who takes the one for the other in a KILL hits
+/// nobody.
+const FIRST_ID: u32 = 1 << 30;
 /// Budgets for bytes are counted in units of this size.
 const IN_FLIGHT_UNIT: usize = 4 << 10;
 /// How long a large request waits for its share of the budget.
@@ -118,7 +121,7 @@ impl Gateway {
             definitions: Interner::default(),
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
-            next_id: AtomicU32::new(1),
+            next_id: AtomicU32::new(FIRST_ID),
             in_flight: Arc::new(Semaphore::new(units)),
             draining: AtomicBool::new(false),
             limits,
@@ -196,7 +199,7 @@ impl Gateway {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = loop {
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            if id != 0 && !sessions.contains_key(&id) {
+            if id >= FIRST_ID && !sessions.contains_key(&id) {
                 break Arc::new(Handle::new(id, worker.now()));
             }
         };

@@ -94,12 +94,21 @@ pub(crate) struct Wanted {
 pub(crate) struct Held {
     pub(crate) checkout: Checkout,
     pub(crate) target: Target,
-    /// The session's last statement ran on it.
-    pub(crate) ran: bool,
+    /// Number of the session's last statement before it had the connection.
+    pub(crate) since: u32,
+    /// The session had given it back, and took it again for what it knows.
+    pub(crate) returned: bool,
     /// The session's own trackers are set on it in place of Weir's.
     pub(crate) trackers_lent: bool,
     /// Its LAST_INSERT_ID() is the session's.
     pub(crate) has_insert_id: bool,
+}
+
+impl Held {
+    /// A checkout in the session's hands; `since` as in the field.
+    pub(crate) fn new(checkout: Checkout, target: Target, since: u32) -> Self {
+        Self { checkout, target, since, returned: false, trackers_lent: false, has_insert_id: false }
+    }
 }
 
 impl Session {
@@ -276,7 +285,8 @@ impl Session {
     }
 
     /// Ends the hold on a connection; `dirty` if something is set on it that only a reset takes away.
-    pub(crate) fn let_go(&self, mut held: Held, dirty: bool) {
+    pub(crate) fn let_go(&mut self, mut held: Held, dirty: bool) {
+        self.leave(&mut held);
         // a KILL that is on its way to this connection must not hit the next session's statement
         let kill_on_its_way = self.handle.set_running(None);
         if dirty {

@@ -97,12 +97,17 @@ impl Worker {
         seen >> 32 == digest >> 32 && seen & 0xFFFF_FFFF <= QUICK_MICROS
     }
 
-    /// A statement of this fingerprint took so long on its server, microseconds. Kept as a moving average.
+    /// A statement of this fingerprint took so long on its server, microseconds. Kept as a moving average;
+    /// `u64::MAX` makes it slow for long.
     pub fn took(&self, digest: u64, micros: u64) {
         let slot = self.speed(digest);
         let seen = slot.load(Ordering::Relaxed);
         let same = seen >> 32 == digest >> 32;
-        let average = if same { ((seen & 0xFFFF_FFFF) * 7 + micros) / 8 } else { micros };
+        let average = if same && micros != u64::MAX {
+            ((seen & 0xFFFF_FFFF) * 7 + micros.min(0xFFFF_FFFF)) / 8
+        } else {
+            micros
+        };
         slot.store((digest & 0xFFFF_FFFF_0000_0000) | average.min(0xFFFF_FFFF), Ordering::Relaxed);
     }
 

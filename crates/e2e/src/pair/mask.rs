@@ -36,6 +36,9 @@ impl Mask {
             id.fill(0);
         }
         let streamed = packets.iter().map(|packet| packet.payload.len()).sum::<usize>() > COLLECTED;
+        for packet in packets.iter_mut().filter(|packet| packet.payload.first() == Some(&0xFF)) {
+            forget_statement_id(&mut packet.payload);
+        }
         let mut first_eof = true;
         let mut out_parameters = false;
         if answer.is_simple() {
@@ -182,4 +185,12 @@ mod tests {
         replace(&mut bytes, b"", b"");
         assert_eq!(bytes, b"a_d.t of a_d");
     }
+}
+
+/// "The statement (7) has no open cursor": the number is the asked one's own.
+fn forget_statement_id(payload: &mut Vec<u8>) {
+    const START: &[u8] = b"The statement (";
+    let Some(from) = memmem::find(payload, START).map(|at| at + START.len()) else { return };
+    let digits = payload.iter().skip(from).take_while(|b| b.is_ascii_digit()).count();
+    payload.drain(from..from + digits);
 }

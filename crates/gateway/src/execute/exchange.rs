@@ -4,10 +4,11 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_backend::{ConnectionError, Stream};
+use weir_backend::{ConnectionError, Questions, Stream};
 use weir_wire::{
     error_code,
     framer::{HEADER_LEN, Header, MAX_PAYLOAD},
+    response::TrackWish,
     response_end::{Expect, ResponseEnd, Scan},
     write_packet,
 };
@@ -33,11 +34,15 @@ impl Session {
         job: &Job<'_>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
-        if !held.checkout.answer_due()
-            && let Err(error) = self.send(held, job, fresh).await
-        {
-            // an incomplete packet is never executed
-            return Ok(Attempt::NotSent(error));
+        if !held.checkout.answer_due() {
+            let asked = match self.send(held, job, fresh).await {
+                Ok(asked) => asked,
+                // an incomplete packet is never executed
+                Err(error) => return Ok(Attempt::NotSent(error)),
+            };
+            if let Err(error) = held.checkout.read_left(asked).await {
+                return Ok(Attempt::NoAnswer(error));
+            }
         }
         self.receive(held, job.expect, sequence_after(job.packet), fresh).await
     }
@@ -54,7 +59,11 @@ impl Session {
         if buffer.capacity() == 0 {
             buffer = self.worker.buffer();
         }
-        let wish = self.wish.clone();
+        let wish = match (&self.wish, held.trackers_lent) {
+            // its own trackers are set on the connection: the server tells just what they ask for
+            (Some(_), true) => Some(Arc::new(TrackWish::everything())),
+            (wish, _) => wish.clone(),
+        };
         let mut end = ResponseEnd::new(
             expect,
             self.client.flags,
@@ -148,14 +157,24 @@ impl Session {
         Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked }))
     }
 
-    /// Closes of statements, long data, and the packet, with the server's own statement id in it.
-    async fn send(&mut self, held: &mut Held, job: &Job<'_>, fresh: bool) -> Result<(), ConnectionError> {
+    /// What the session before may still ask, closes of statements, long data, and the packet, with the server's own
+    /// statement id in it.
+    async fn send(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+        fresh: bool,
+    ) -> Result<Option<Questions>, ConnectionError> {
         held.checkout.exchange_begins();
         let pool = held.checkout.pool();
         let leads = fresh && pool.is_waited_for(self.worker.id) && self.may_ride(job);
+        let mut asked = None;
+        let asks = held.checkout.left().is_some();
         let whole = !is_continued(job.packet);
-        if held.checkout.prepared.has_closes() || job.prepared.is_some() || leads || !whole {
+        if asks || held.checkout.prepared.has_closes() || job.prepared.is_some() || leads || !whole {
             let mut out = self.worker.buffer();
+            // first of all: any other command wipes the answers out
+            asked = held.checkout.write_left(&mut out);
             held.checkout.prepared.write_closes(&mut out);
             if let Some(prepared) = job.prepared {
                 let id = held.checkout.prepared.id(prepared.definition).unwrap_or(u32::MAX);
@@ -180,7 +199,7 @@ impl Session {
         if held.checkout.stream().is_tls() {
             held.checkout.stream().flush().await?;
         }
-        Ok(())
+        Ok(asked)
     }
 
     /// The server's side ended in the middle. If a part of the answer is with the client, the client learns it there.

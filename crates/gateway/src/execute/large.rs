@@ -69,12 +69,16 @@ impl Session {
         let opening = Statement::new();
         let job =
             Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
-        let fresh = self.held.is_none();
+        let fresh = self.held.as_ref().is_none_or(|held| held.returned);
         let mut held = match self.take_held()? {
             Some(held) => held,
             None => self.checkout(Target::Primary, &job, None).await?,
         };
-        if let Err(error) = self.make_ready(&mut held, &job, fresh).await {
+        let mut ready = self.make_ready(&mut held, &job, fresh).await;
+        if ready.is_ok() {
+            ready = held.checkout.flush_left().await;
+        }
+        if let Err(error) = ready {
             body.skip(self).await?;
             return match error {
                 ConnectionError::Server { code, text } => {

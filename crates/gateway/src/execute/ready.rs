@@ -22,23 +22,25 @@ impl Session {
         fresh: bool,
     ) -> Result<(), ConnectionError> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
-        let state = match held.target {
+        let state = Arc::clone(match held.target {
             Target::Primary => &wanted.primary,
             Target::Replica => &wanted.replica,
-        };
+        });
         let settled = if fresh {
-            held.checkout.matches(state, self.multi_statements)
+            held.checkout.matches(&state, self.multi_statements)
         } else {
             held.checkout.multi_statements() == self.multi_statements
         };
         if !settled {
-            let state = if fresh { Arc::clone(state) } else { Arc::clone(held.checkout.state()) };
+            let state = if fresh { state } else { Arc::clone(held.checkout.state()) };
             bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+            self.leave(held);
             Box::pin(held.checkout.become_state(&state, self.multi_statements)).await?;
         }
         if let Some(prepared) = job.prepared
             && held.checkout.prepared.id(prepared.definition).is_none()
         {
+            self.leave(held);
             Box::pin(self.prepare_there(held, prepared.definition)).await?;
         }
         let asks = Effects::READS_LAST_INSERT_ID
@@ -49,6 +51,7 @@ impl Session {
             Box::pin(self.restore_diagnostics(held, job)).await?;
         }
         if job.statement.effects.contains(Effects::VIRTUAL_VARIABLE) {
+            self.leave(held);
             Box::pin(self.lend_virtuals(held, job)).await?;
         }
         Ok(())

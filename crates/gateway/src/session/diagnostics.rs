@@ -1,31 +1,35 @@
 //! What a session may ask about its statement before: LAST_INSERT_ID(), ROW_COUNT(), FOUND_ROWS(), warnings.
 //!
-//! The server keeps these with the connection, and the next statement there may be another session's. So before a
-//! connection is given back, what the session could still ask for is read from it. When the session asks later, the same
-//! connection answers if it is idle and nobody used it since; else the connection that answers is told first, or Weir
-//! answers from what it keeps. What cannot be told to a connection gives an error, never another session's answer.
+//! The server keeps these with the connection, and the next statement there may be another session's. So a connection
+//! that is given back takes along what it knows (see `weir_backend::Left`), and tells it before it forgets. When the
+//! session asks, the same connection answers if it is idle and nobody used it since; else the connection that answers
+//! is told first, or Weir answers from what it was told. What cannot be told to a connection gives an error, never
+//! another session's answer.
 
-use weir_backend::ConnectionError;
+mod conditions;
+mod get;
+mod question;
+
+use std::sync::Arc;
+
+use weir_backend::{ConnectionError, Fact, Memory, Numbers};
 use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{
-    Reader,
-    error_code::ErrorCode,
-    framer::{HEADER_LEN, Header},
-    packet_with,
-    response_end::{Expect, ResponseEnd, Summary},
+    framer::first_packet,
+    response::ErrPacket,
+    response_end::Summary,
+    server_version::Flavour,
 };
 
 use crate::{
-    client::Request,
-    error::{Refused, SessionError},
-    execute::Job,
+    error::SessionError,
+    execute::{Answer, Job},
 };
 
 use super::{Held, Session};
-
-/// Warnings are kept up to this size for a session without a connection.
-const MOST_SAVED: usize = 64 << 10;
+use conditions::Conditions;
+pub(super) use question::{ANSWERED_HERE, Row};
 
 /// After it a connection has no warnings and no error. On MariaDB only a statement that uses a table clears them.
 const CLEARS_CONDITIONS: &str = "DO (SELECT COUNT(*) FROM (SELECT 1) t)";
@@ -33,133 +37,220 @@ const CLEARS_CONDITIONS: &str = "DO (SELECT COUNT(*) FROM (SELECT 1) t)";
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
-    /// LAST_INSERT_ID() of the session, as far as it was read.
-    last_insert_id: u64,
-    /// The connection knows a newer one.
-    insert_id_unread: bool,
-    /// The connection has warnings or an error of the last statement.
-    conditions_unread: bool,
-    /// The answer to SHOW WARNINGS, once it was read.
-    warnings: Option<Box<[u8]>>,
-    /// The only condition of the last statement.
-    condition: Option<Condition>,
+    /// LAST_INSERT_ID() of the session.
+    insert_id: Known<u64>,
+    found_rows: Known<u64>,
+    /// Number of the statement that set FOUND_ROWS() last.
+    found_at: u32,
+    /// Warnings and error of the last statement that does not keep those before it.
+    conditions: Known<Conditions>,
     row_count: i64,
-    found_rows: u64,
-    /// SQL_CALC_FOUND_ROWS: only the connection knows the number.
-    found_rows_unread: bool,
-    /// Several conditions: no statement can make a connection have them again.
-    many: bool,
-    /// The connection ended before what it knew was read.
-    lost: bool,
     /// Counts the session's statements.
     number: u32,
+    /// What connections tell.
+    memory: Option<Arc<Memory>>,
 }
 
+/// Something about the statements before.
 #[derive(Debug)]
-struct Condition {
-    level: Box<[u8]>,
-    number: u16,
-    sqlstate: [u8; 5],
-    message: Box<[u8]>,
+enum Known<T> {
+    Here(T),
+    /// The connection that ran this statement knows.
+    At(u32),
+    /// That connection ended, or went on without being asked.
+    Lost,
 }
 
-/// What asks about the statement before, LAST_INSERT_ID() aside.
-const ASKS: Effects =
-    Effects::READS_ROW_COUNT.union(Effects::READS_FOUND_ROWS).union(Effects::READS_DIAGNOSTICS);
+impl<T: Default> Default for Known<T> {
+    fn default() -> Self {
+        Self::Here(T::default())
+    }
+}
+
+impl<T> Known<T> {
+    fn at(&self) -> Option<u32> {
+        match self {
+            Self::At(number) => Some(*number),
+            Self::Here(_) | Self::Lost => None,
+        }
+    }
+}
 
 impl Diagnostics {
-    /// A statement was answered on the connection that the session has.
-    pub(super) fn note(&mut self, statement: &Statement, summary: &Summary) {
+    /// A statement was answered. `alone`: on a connection that will run the session's next statement, or that can be
+    /// asked before it runs anything else.
+    fn note(&mut self, statement: &Statement, answer: &Answer, alone: bool, flavour: Flavour) {
+        let summary = &answer.summary;
         let failed = summary.error.is_some();
+        let now = if alone { Known::At(self.number) } else { Known::Lost };
         let may_set = Effects::SETS_LAST_INSERT_ID | Effects::CALL | Effects::TEXT_EXECUTE;
         let failed_insert = failed && matches!(statement.kind, Kind::Insert | Kind::Replace | Kind::Load);
-        if summary.last_insert_id != 0 || failed_insert || statement.effects.intersects(may_set) {
-            self.insert_id_unread = true;
+        let assigned =
+            statement.assigned_variables().any(|name| matches!(name, b"last_insert_id" | b"identity"));
+        if summary.last_insert_id != 0 || failed_insert || statement.effects.intersects(may_set) || assigned {
+            self.insert_id = Known::At(self.number);
         }
-        if statement.effects.contains(Effects::KEEPS_DIAGNOSTICS) {
+        let is_ok = !failed && !summary.has_rows;
+        if statement.effects.contains(Effects::KEEPS_DIAGNOSTICS) || statement.kind == Kind::Prepare {
+            if !is_ok && (failed || statement.kind != Kind::Prepare) {
+                self.row_count = -1;
+            }
+            if statement.kind == Kind::Prepare {
+                self.conditions = if failed || summary.warnings > 0 { now } else { Known::default() };
+            }
             return;
         }
-        self.warnings = None;
-        self.condition = None;
-        self.conditions_unread = failed || summary.warnings > 0;
-        self.found_rows_unread = statement.effects.contains(Effects::CALC_FOUND_ROWS);
-        self.many = false;
-        self.lost = false;
-        let is_ok = !failed && !summary.has_rows;
         self.row_count = if is_ok { i64::try_from(summary.affected_rows).unwrap_or(i64::MAX) } else { -1 };
-        if summary.has_rows {
-            self.found_rows = summary.rows;
-        }
+        self.conditions = match (failed, summary.warnings) {
+            (false, 0) => Known::default(),
+            (true, _) if !alone => Known::Here(only_error(answer)),
+            _ => now,
+        };
+        self.note_found_rows(statement, summary, flavour);
     }
 
-    /// The session set its LAST_INSERT_ID().
-    pub(super) fn expect_insert_id(&mut self) {
-        self.insert_id_unread = true;
+    /// As measured on both servers; tests ask them.
+    fn note_found_rows(&mut self, statement: &Statement, summary: &Summary, flavour: Flavour) {
+        let known = match statement.kind {
+            _ if statement.statements != 1 || statement.effects.intersects(MAY_SELECT) => None,
+            _ if summary.error.is_some() => return,
+            Kind::Select if !summary.has_rows => None,
+            Kind::Select if statement.effects.contains(Effects::CALC_FOUND_ROWS) => None,
+            Kind::Select | Kind::Show => Some(summary.rows),
+            Kind::Do if flavour == Flavour::MySql => Some(1),
+            Kind::Explain if flavour == Flavour::MariaDb => Some(0),
+            _ => return,
+        };
+        self.found_rows = known.map_or(Known::At(self.number), Known::Here);
+        self.found_at = self.number;
     }
 
-    /// The connection that knew is gone: questions get an error until the next statement. Returns whether that is all:
-    /// a LAST_INSERT_ID() that was never read would be missed for longer.
-    pub(super) fn lose(&mut self) -> bool {
-        self.conditions_unread = false;
-        self.found_rows_unread = false;
-        self.lost = true;
-        !std::mem::take(&mut self.insert_id_unread)
+    /// Statements that only their connections know about.
+    fn pending(&self) -> [Option<u32>; 3] {
+        [self.conditions.at(), self.found_rows.at(), self.insert_id.at()]
     }
 
-    /// Must something be read before the connection may go?
-    pub(super) fn has_unread(&self) -> bool {
-        self.insert_id_unread || self.conditions_unread || self.found_rows_unread
+    /// The same, those after `since` alone.
+    fn unread(&self, since: u32) -> [Option<u32>; 3] {
+        self.pending().map(|at| at.filter(|number| is_after(*number, since)))
     }
 }
 
-/// A count that a statement asks for and that only Weir knows now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Count(i64);
-
-/// How rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Row {
-    /// As text.
-    Text,
-    /// As prepared statements' rows.
-    Binary,
+/// Numbers wrap.
+fn is_after(number: u32, since: u32) -> bool {
+    number != since && number.wrapping_sub(since) < u32::MAX / 2
 }
+
+/// The error of a short answer is in its packet.
+fn only_error(answer: &Answer) -> Conditions {
+    let payload = first_packet(&answer.rest).map(|(_, payload)| payload).unwrap_or_default();
+    ErrPacket::parse(payload).map(|err| Conditions::only_error(&err)).unwrap_or_default()
+}
+
+/// Their text does not say whether they select.
+const MAY_SELECT: Effects = Effects::CALL.union(Effects::TEXT_EXECUTE);
+
+const FACTS: [Fact; 3] = [Fact::Conditions, Fact::FoundRows, Fact::InsertId];
 
 impl Session {
-    /// Reads what the session could still ask for. Errors mean that the connection is gone, and with it the answers.
-    pub(super) async fn save_diagnostics(&mut self, held: &mut Held) -> Result<(), ConnectionError> {
-        if std::mem::take(&mut self.diagnostics.conditions_unread) {
-            let reply = held.checkout.query("SHOW WARNINGS").await?;
-            let rows = reply.rows()?;
-            if let [row] = rows.as_slice() {
-                self.diagnostics.condition = condition_of(row);
+    /// A statement was answered on `held`.
+    pub(super) fn note(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
+        let before = self.diagnostics.pending();
+        self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
+        // statements of other sessions that were sent behind this one have wiped out what the connection knew
+        let alone = !held.checkout.has_riders();
+        let flavour = held.checkout.server().version.flavour;
+        self.diagnostics.note(job.statement, answer, alone, flavour);
+        let after = self.diagnostics.pending();
+        if let Some(memory) = &self.diagnostics.memory {
+            for ((fact, before), after) in FACTS.into_iter().zip(before).zip(after) {
+                if before.is_some() && before != after {
+                    memory.forget(fact);
+                }
             }
-            self.diagnostics.many = rows.len() > 1;
-            if reply.bytes.len() <= MOST_SAVED {
-                self.diagnostics.warnings = Some(reply.bytes.into());
-            }
         }
-        if std::mem::take(&mut self.diagnostics.found_rows_unread) {
-            let rows = held.checkout.query("SELECT FOUND_ROWS()").await?.rows()?;
-            self.diagnostics.found_rows = first_number(&rows).unwrap_or(0);
-        }
-        if self.diagnostics.insert_id_unread {
-            let rows = held.checkout.query("SELECT LAST_INSERT_ID()").await?.rows()?;
-            self.diagnostics.insert_id_unread = false;
-            self.diagnostics.last_insert_id = first_number(&rows).unwrap_or(0);
-            held.has_insert_id = true;
-        }
-        Ok(())
+        held.has_insert_id |= self.diagnostics.insert_id.at() == Some(self.diagnostics.number);
+        held.checkout.set_last_statement(self.last_number());
     }
 
     /// A number for the statement that was just answered, different from those of all sessions.
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
-        self.last_number()
+    fn last_number(&self) -> u64 {
+        self.global(self.diagnostics.number)
     }
 
-    fn last_number(&self) -> u64 {
-        (u64::from(self.handle.id) << 32) | u64::from(self.diagnostics.number)
+    fn global(&self, number: u32) -> u64 {
+        (u64::from(self.handle.id) << 32) | u64::from(number)
+    }
+
+    /// Number of the statement before the first that a connection checked out now will run.
+    pub(crate) fn statement_number(&self) -> u32 {
+        self.diagnostics.number
+    }
+
+    /// Did the session's last statement run on it, and nothing since?
+    fn ran_last_on(&self, held: &Held) -> bool {
+        self.diagnostics.number != 0 && held.checkout.last_statement() == self.last_number()
+    }
+
+    /// Before the connection runs anything but the session's statements, it is told what the session may still ask.
+    pub(crate) fn leave(&mut self, held: &mut Held) {
+        let unread = self.diagnostics.unread(held.since);
+        if unread.iter().all(Option::is_none) || held.checkout.has_riders() {
+            return;
+        }
+        let memory = Arc::clone(self.diagnostics.memory.get_or_insert_default());
+        let mut numbers = Numbers::default();
+        for ((number, fact), unread) in numbers.iter_mut().zip(FACTS).zip(unread) {
+            *number = unread.map(|n| self.global(n)).filter(|n| !memory.was_told(fact, *n)).unwrap_or(0);
+        }
+        if numbers.iter().any(|n| *n != 0) {
+            held.checkout.leave(&memory, numbers);
+        }
+    }
+
+    /// Finds out what a connection knows about a statement before: the one in hand, an idle one, or one that another
+    /// session has and will have asked.
+    async fn learn(&mut self, fact: Fact, held: Option<&mut Held>) -> Result<(), ConnectionError> {
+        let at = match fact {
+            Fact::Conditions => self.diagnostics.conditions.at(),
+            Fact::FoundRows => self.diagnostics.found_rows.at(),
+            Fact::InsertId => self.diagnostics.insert_id.at(),
+        };
+        let Some(at) = at else { return Ok(()) };
+        let number = self.global(at);
+        if let Some(held) = held.filter(|held| is_after(at, held.since)) {
+            self.leave(held);
+            held.checkout.flush_left().await?;
+        }
+        let memory = Arc::clone(self.diagnostics.memory.get_or_insert_default());
+        if !memory.was_told(fact, number) {
+            let tenant = Arc::clone(&self.tenant);
+            for pool in tenant.pools() {
+                if let Some(mut checkout) = pool.checkout_knowing(self.worker.id, &memory, fact, number) {
+                    match checkout.flush_left().await {
+                        Ok(()) => checkout.give_back(),
+                        Err(error) => tracing::debug!(%error, "a connection ended before it was asked"),
+                    }
+                    break;
+                }
+            }
+        }
+        let reply = memory.take(fact, number, self.tenant.primary.settings().checkout_timeout).await;
+        match fact {
+            Fact::Conditions => {
+                self.diagnostics.conditions =
+                    reply.and_then(|r| Conditions::read(r).ok()).map_or(Known::Lost, Known::Here);
+            }
+            Fact::FoundRows => {
+                self.diagnostics.found_rows =
+                    reply.and_then(|r| r.rows().ok()).and_then(first_number).map_or(Known::Lost, Known::Here);
+            }
+            Fact::InsertId => {
+                self.diagnostics.insert_id =
+                    reply.and_then(|r| r.rows().ok()).and_then(first_number).map_or(Known::Lost, Known::Here);
+            }
+        }
+        Ok(())
     }
 
     /// The statement asks about the one before: if that one's connection is idle and untouched, it answers.
@@ -168,65 +259,56 @@ impl Session {
             return;
         }
         let number = self.last_number();
-        let tenant = std::sync::Arc::clone(&self.tenant);
+        self.return_to(self.diagnostics.number, |pool, worker| pool.checkout_after(worker, number));
+    }
+
+    /// The statement asks for LAST_INSERT_ID(): the connection that knows it is best, if nothing has to be changed on it.
+    pub(crate) fn return_to_insert(&mut self) {
+        let (None, Some(at), Some(memory)) =
+            (&self.held, self.diagnostics.insert_id.at(), self.diagnostics.memory.clone())
+        else {
+            return;
+        };
+        let number = self.global(at);
+        self.return_to(at, |pool, worker| {
+            pool.checkout_knowing(worker, &memory, Fact::InsertId, number)
+        });
+        let fits = |held: &Held| {
+            let wanted = self.wanted.as_ref();
+            wanted.is_some_and(|w| held.checkout.matches(&w.primary, self.multi_statements))
+        };
+        if let Some(held) = self.held.take() {
+            if fits(&held) {
+                self.held = Some(Held { has_insert_id: true, ..held });
+            } else {
+                self.let_go(held, false);
+            }
+        }
+    }
+
+    /// `number`: a statement that the connection ran.
+    fn return_to(
+        &mut self,
+        number: u32,
+        take: impl Fn(&Arc<weir_backend::Pool>, usize) -> Option<weir_backend::Checkout>,
+    ) {
+        let tenant = Arc::clone(&self.tenant);
         for pool in tenant.pools() {
-            if let Some(checkout) = pool.checkout_after(self.worker.id, number) {
-                let is_primary = std::sync::Arc::ptr_eq(pool, &tenant.primary);
+            if let Some(mut checkout) = take(pool, self.worker.id) {
+                let mut since = number.wrapping_sub(1);
+                for known in checkout.take_left_back().into_iter().filter(|n| *n != 0) {
+                    #[allow(clippy::cast_possible_truncation, reason = "the session's own part of the number")]
+                    let known = known as u32;
+                    if is_after(since, known.wrapping_sub(1)) {
+                        since = known.wrapping_sub(1);
+                    }
+                }
+                let is_primary = Arc::ptr_eq(pool, &tenant.primary);
                 let target = if is_primary { Target::Primary } else { Target::Replica };
-                self.held =
-                    Some(Held { checkout, target, ran: true, has_insert_id: false, trackers_lent: false });
+                self.held = Some(Held { returned: true, ..Held::new(checkout, target, since) });
                 return;
             }
         }
-    }
-
-    /// What a prepared statement asks for and no connection knows any more. `None` if it is to run as it is.
-    pub(super) fn lost_count(
-        &mut self,
-        statement: &Statement,
-        text: &[u8],
-    ) -> Result<Option<Count>, SessionError> {
-        if !statement.effects.intersects(ASKS) {
-            return Ok(None);
-        }
-        self.return_to_last();
-        if self.held.as_ref().is_some_and(|held| held.ran) {
-            return Ok(None);
-        }
-        self.count_asked(statement, text)
-    }
-
-    fn count_asked(&self, statement: &Statement, text: &[u8]) -> Result<Option<Count>, SessionError> {
-        if self.diagnostics.lost && statement.effects.intersects(ASKS) {
-            return Err(lost_answer("what the statement before left"));
-        }
-        let counts = Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS;
-        if !statement.effects.intersects(counts) {
-            if self.diagnostics.many && words(text) != b"show warnings" {
-                return Err(lost_answer("the conditions of the statement before"));
-            }
-            return Ok(None);
-        }
-        match only_function(text) {
-            Some(b"row_count()") => Ok(Some(Count(self.diagnostics.row_count))),
-            Some(b"found_rows()") => {
-                Ok(Some(Count(i64::try_from(self.diagnostics.found_rows).unwrap_or(i64::MAX))))
-            }
-            _ => Err(lost_answer("ROW_COUNT() or FOUND_ROWS() inside a larger statement")),
-        }
-    }
-
-    /// Runs the statement for the shape of its answer, and puts the count in. `true` if it failed.
-    pub(super) async fn answer_count(
-        &mut self,
-        job: &Job<'_>,
-        count: Count,
-        row: Row,
-    ) -> Result<bool, SessionError> {
-        let (answer, _) = self.run_job(job, Target::Primary).await?;
-        let out = with_value(&answer.rest, self.client.flags.deprecate_eof, row, count.0);
-        self.client.write(out.as_deref().unwrap_or(&answer.rest)).await?;
-        Ok(answer.summary.error.is_some())
     }
 
     /// Tells a connection that is not the session's last one what the statement asks for.
@@ -236,226 +318,48 @@ impl Session {
         job: &Job<'_>,
     ) -> Result<(), ConnectionError> {
         let effects = job.statement.effects;
-        if effects.intersects(Effects::READS_DIAGNOSTICS) && !held.ran {
-            match &self.diagnostics.condition {
-                None => held.checkout.query(CLEARS_CONDITIONS).await.map(|_| ())?,
-                Some(condition) => match held.checkout.query(&condition.signal()).await {
-                    Ok(_) | Err(ConnectionError::Server { .. }) => {}
-                    Err(error) => return Err(error),
-                },
+        if effects.intersects(Effects::READS_DIAGNOSTICS) && !self.ran_last_on(held) {
+            self.learn(Fact::Conditions, Some(held)).await?;
+            self.leave(held);
+            let text = match &self.diagnostics.conditions {
+                Known::Here(conditions) => conditions.signal(),
+                Known::At(_) | Known::Lost => None,
+            };
+            match held.checkout.query(text.as_deref().unwrap_or(CLEARS_CONDITIONS)).await {
+                Ok(_) | Err(ConnectionError::Server { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         let reads = Effects::READS_LAST_INSERT_ID | Effects::CALL | Effects::TEXT_EXECUTE;
         if effects.intersects(reads) && !held.has_insert_id {
-            let set = format!("SET LAST_INSERT_ID={}", self.diagnostics.last_insert_id);
-            held.checkout.query(&set).await?;
+            self.learn(Fact::InsertId, Some(held)).await?;
+            let Known::Here(id) = self.diagnostics.insert_id else {
+                let code = weir_wire::error_code::UNKNOWN;
+                return Err(ConnectionError::Server { code, text: question::lost_text("LAST_INSERT_ID()") });
+            };
+            self.leave(held);
+            held.checkout.query(&format!("SET LAST_INSERT_ID={id}")).await?;
             held.has_insert_id = true;
         }
         Ok(())
     }
 
-    /// A question that Weir answers itself, since the connection that knew is in other hands: SHOW WARNINGS, and
-    /// SELECT of nothing but ROW_COUNT() or FOUND_ROWS(). `None` if the statement is to run as it is.
-    pub(super) async fn answer_question(
-        &mut self,
-        request: &Request,
-        statement: &Statement,
-    ) -> Result<Option<bool>, SessionError> {
-        self.return_to_last();
-        if self.held.as_ref().is_some_and(|held| held.ran) {
-            return Ok(None);
-        }
-        let text = request.payload().get(1..).unwrap_or_default();
-        if words(text) == b"show warnings"
-            && let Some(saved) = &self.diagnostics.warnings
-        {
-            let mut out = saved.to_vec();
-            let mut end = ResponseEnd::new(Expect::Results, self.client.flags, None, None);
-            if end.scan(&mut out).is_ok() {
-                self.client.write(&out).await?;
-                return Ok(Some(false));
+    /// What the session asks is known, or an error says that it is not.
+    async fn known(&mut self, fact: Fact) -> Result<(), SessionError> {
+        let mut held = self.held.take();
+        let learned = self.learn(fact, held.as_mut()).await;
+        match (learned, held) {
+            (Ok(()), held) => {
+                self.held = held;
+                Ok(())
             }
+            (Err(error), Some(held)) => Err(self.connection_lost(held, false, &error)),
+            (Err(error), None) => Err(question::lost_answer(&error.to_string())),
         }
-        let Some(count) = self.count_asked(statement, text)? else { return Ok(None) };
-        let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
-        self.answer_count(&job, count, Row::Text).await.map(Some)
     }
 }
 
-fn first_number(rows: &[Vec<Option<Vec<u8>>>]) -> Option<u64> {
+fn first_number(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<u64> {
     let value = rows.first()?.first()?.as_deref()?;
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-fn lost_answer(what: &str) -> SessionError {
-    Refused::new(
-        weir_wire::error_code::UNKNOWN,
-        format!(
-            "{what}: the server connection of the statement before is in other hands; ask in the same transaction, \
-             or with SELECT ROW_COUNT(), SELECT FOUND_ROWS() or SHOW WARNINGS alone"
-        ),
-    )
-    .into()
-}
-
-fn condition_of(row: &[Option<Vec<u8>>]) -> Option<Condition> {
-    let [Some(level), Some(number), Some(message)] = row else { return None };
-    let number: u16 = std::str::from_utf8(number).ok()?.parse().ok()?;
-    let is_error = level.eq_ignore_ascii_case(b"Error");
-    Some(Condition {
-        level: level.as_slice().into(),
-        number,
-        sqlstate: if is_error { *b"HY000" } else { *b"01000" },
-        message: message.as_slice().into(),
-    })
-}
-
-impl Condition {
-    /// A statement after which a connection has this condition, and no other.
-    fn signal(&self) -> String {
-        debug_assert!(!self.level.is_empty());
-        format!(
-            "SIGNAL SQLSTATE '{}' SET MESSAGE_TEXT='{}',MYSQL_ERRNO={}",
-            String::from_utf8_lossy(&self.sqlstate),
-            String::from_utf8_lossy(&self.message).replace('\\', "\\\\").replace('\'', "''"),
-            self.number,
-        )
-    }
-}
-
-impl Diagnostics {
-    /// The SQLSTATE of an error is only in its packet.
-    pub(super) fn remember_sqlstate(&mut self, code: Option<ErrorCode>) {
-        if let (Some(condition), Some(code)) = (&mut self.condition, code)
-            && condition.number == code.number
-        {
-            condition.sqlstate = code.sqlstate;
-        }
-    }
-}
-
-/// The text in lower case, with single spaces and without the semicolon at its end; short texts only.
-fn words(text: &[u8]) -> Vec<u8> {
-    if text.len() > 128 {
-        return Vec::new();
-    }
-    let text = text.trim_ascii().strip_suffix(b";").unwrap_or(text.trim_ascii());
-    let mut out = Vec::with_capacity(text.len());
-    for word in text.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()) {
-        if !out.is_empty() {
-            out.push(b' ');
-        }
-        out.extend(word.iter().map(u8::to_ascii_lowercase));
-    }
-    out
-}
-
-/// The function that is all a SELECT asks for, perhaps under another name.
-fn only_function(text: &[u8]) -> Option<&'static [u8]> {
-    let words = words(text);
-    let rest = words.strip_prefix(b"select ")?;
-    for function in [b"row_count()".as_slice(), b"found_rows()"] {
-        let Some(alias) = rest.strip_prefix(function) else { continue };
-        let alias = alias.strip_prefix(b" as").unwrap_or(alias).trim_ascii();
-        let alias = alias.strip_prefix(b"`").and_then(|a| a.strip_suffix(b"`")).unwrap_or(alias);
-        let is_name = alias.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-        return is_name.then_some(function);
-    }
-    None
-}
-
-/// A result set of one row and one column, with another value.
-fn with_value(answer: &[u8], deprecate_eof: bool, row: Row, value: i64) -> Option<Vec<u8>> {
-    // column count, column, perhaps EOF
-    let row_index = if deprecate_eof { 2 } else { 3 };
-    let mut out = Vec::with_capacity(answer.len() + 20);
-    let mut rest = answer;
-    let mut index = 0;
-    while !rest.is_empty() {
-        let header = Header::parse(rest)?;
-        let packet = rest.get(..HEADER_LEN + header.len)?;
-        let payload = packet.get(HEADER_LEN..)?;
-        if index != row_index {
-            out.extend_from_slice(packet);
-        } else if row == Row::Binary {
-            // header, NULL bitmap of one column, the number
-            let mut r = Reader::new(payload);
-            let head = r.bytes(2, "head of row").ok()?;
-            r.u64("value").ok()?;
-            r.finish("end of row").ok()?;
-            packet_with(&mut out, header.sequence, |w| {
-                w.bytes(head).bytes(&value.to_le_bytes());
-            });
-        } else {
-            let mut r = Reader::new(payload);
-            r.lenenc_bytes("value").ok()?;
-            r.finish("end of row").ok()?;
-            packet_with(&mut out, header.sequence, |w| {
-                w.lenenc_bytes(value.to_string().as_bytes());
-            });
-        }
-        rest = rest.get(packet.len()..)?;
-        index += 1;
-    }
-    Some(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use weir_wire::response::{Column, OkPacket, ResponseFlags, ResultSet, column_type};
-
-    #[test]
-    fn a_question_is_known_however_it_is_spaced() {
-        assert_eq!(words(b"  SELECT\n ROW_COUNT() ; "), b"select row_count()");
-        assert_eq!(words(b"show   Warnings"), b"show warnings");
-        assert_eq!(only_function(b"select FOUND_ROWS() as total"), Some(b"found_rows()".as_slice()));
-        assert_eq!(only_function(b"SELECT row_count()  `n`;"), Some(b"row_count()".as_slice()));
-        for larger in
-            [&b"select row_count() + 1"[..], b"select row_count(), 2", b"select found_rows() from t"]
-        {
-            assert_eq!(only_function(larger), None);
-        }
-    }
-
-    #[test]
-    fn only_the_value_of_the_row_is_replaced() {
-        for deprecate_eof in [true, false] {
-            let flags = ResponseFlags { session_track: false, deprecate_eof };
-            let of = |value: &[u8]| {
-                let column = Column {
-                    schema: b"",
-                    table: b"",
-                    org_table: b"",
-                    name: b"ROW_COUNT()",
-                    org_name: b"",
-                    charset: 63,
-                    length: 21,
-                    kind: column_type::LONGLONG,
-                    flags: 129,
-                    decimals: 0,
-                };
-                let mut out = Vec::new();
-                let mut set = ResultSet::begin(&mut out, 1, flags, &[column], &OkPacket::default());
-                set.row([Some(value)]);
-                set.end(&OkPacket::default());
-                out
-            };
-            assert_eq!(with_value(&of(b"-1"), deprecate_eof, Row::Text, 4711), Some(of(b"4711")));
-        }
-    }
-
-    #[test]
-    fn a_message_cannot_end_its_literal() {
-        let condition = Condition {
-            level: b"Error".as_slice().into(),
-            number: 1062,
-            sqlstate: *b"23000",
-            message: b"Duplicate entry 'a\\' for key".as_slice().into(),
-        };
-        assert_eq!(
-            condition.signal(),
-            r"SIGNAL SQLSTATE '23000' SET MESSAGE_TEXT='Duplicate entry ''a\\'' for key',MYSQL_ERRNO=1062"
-        );
-    }
 }

@@ -37,9 +37,7 @@ impl Session {
             return Ok(());
         }
         // what follows on the connection takes the statement's conditions and counts away
-        let saved = self.save_diagnostics(held).await;
-        saved.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
-        held.ran = false;
+        self.leave(held);
         let status = set(held, "SET SESSION TRANSACTION READ ONLY").await?;
         if status.contains(Status::IN_TRANS) && !status.contains(Status::IN_TRANS_READONLY) {
             let (number, sqlstate) = Refusal::ReadOnlyUser.code();

@@ -103,6 +103,7 @@ impl Pins {
                 | Effects::TEXT_PREPARE
                 | Effects::TEXT_EXECUTE
                 | Effects::SET_SESSION
+                | Effects::NEXT_TRANSACTION
                 | Effects::ROLE
                 | Effects::CALL
                 | Effects::SET_STATEMENT,

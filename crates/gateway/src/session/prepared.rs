@@ -45,6 +45,10 @@ pub(crate) struct Statements {
     by_id: HashMap<u32, Entry>,
     last_id: u32,
     last_prepared: Option<u32>,
+    /// Statements with an open cursor.
+    cursors: Vec<u32>,
+    /// The statement whose cursor the command at hand opens or reads.
+    at_cursor: Option<u32>,
 }
 
 impl Statements {
@@ -77,6 +81,22 @@ impl Statements {
         write_packet(&mut entry.long_data, 0, &payload);
     }
 
+    /// The cursor that the command at hand is about has no more rows. Is another one open?
+    pub(crate) fn cursor_ended(&mut self) -> bool {
+        let ended = self.at_cursor;
+        self.cursors.retain(|id| Some(*id) != ended);
+        !self.cursors.is_empty()
+    }
+
+    /// Does another statement with an open cursor share the definition? On a server it is the same statement, which
+    /// has one cursor.
+    fn shares_cursor(&self, id: u32, definition: &Arc<Definition>) -> bool {
+        let same = |other: &u32| {
+            *other != id && self.by_id.get(other).is_some_and(|e| Arc::ptr_eq(&e.definition, definition))
+        };
+        self.cursors.iter().any(same)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
@@ -85,7 +105,13 @@ impl Statements {
 
 impl Session {
     fn is_mariadb(&self) -> bool {
-        self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MariaDb)
+        match &self.wanted {
+            Some(wanted) => wanted.dialect.flavour == weir_sql::Flavour::MariaDb,
+            None => {
+                let facts = self.tenant.primary.dialer().facts();
+                facts.is_some_and(|f| f.version.flavour == weir_wire::server_version::Flavour::MariaDb)
+            }
+        }
     }
 
     /// Error 1243, in the words of each server.
@@ -172,6 +198,7 @@ impl Session {
             return Err(self.unknown(id, "mysqld_stmt_execute"));
         };
         let long_data = std::mem::take(&mut entry.long_data);
+        let mut definition = Arc::clone(&entry.definition);
         if std::mem::take(&mut entry.too_long) {
             return Err(Refused::new(
                 error_code::NET_PACKET_TOO_LARGE,
@@ -179,10 +206,20 @@ impl Session {
             )
             .into());
         }
-        let (definition, statement) = (Arc::clone(&entry.definition), Arc::clone(&entry.statement));
-        let with_types = entry.complete(request.packet());
-        let counts = self.lost_count(&statement, &definition.text)?;
         let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
+        if opens_cursor && self.statements.shares_cursor(id, &definition) {
+            definition = Arc::new(Definition {
+                text: definition.text.clone(),
+                state: ByAddress(Arc::clone(&definition.state.0)),
+            });
+        }
+        let Some(entry) = self.statements.by_id.get_mut(&id) else {
+            return Err(self.unknown(id, "mysqld_stmt_execute"));
+        };
+        entry.definition = Arc::clone(&definition);
+        let statement = Arc::clone(&entry.statement);
+        let with_types = entry.complete(request.packet());
+        let counts = Box::pin(self.lost_count(&statement, &definition)).await?;
         let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
             // a cursor keeps its connection: on a replica the session's next statements could not write
             Plan::Forward(_) if opens_cursor => Target::Primary,
@@ -200,7 +237,7 @@ impl Session {
         let prepared = Prepared { definition: &definition, long_data: &long_data };
         let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: Some(prepared) };
         let result = if opens_cursor {
-            Box::pin(self.execute_with_cursor(&job, target)).await
+            Box::pin(self.execute_with_cursor(id, &job, target)).await
         } else {
             match counts {
                 Some(count) => Box::pin(self.answer_count(&job, count, Row::Binary)).await,
@@ -212,16 +249,25 @@ impl Session {
         result.map(|_| ())
     }
 
-    async fn execute_with_cursor(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
+    async fn execute_with_cursor(
+        &mut self,
+        id: u32,
+        job: &Job<'_>,
+        target: Target,
+    ) -> Result<bool, SessionError> {
         // pinned before it runs: the answer's status says whether a cursor was opened
         self.begin_pins(Pins::CURSOR);
+        if !self.statements.cursors.contains(&id) {
+            self.statements.cursors.push(id);
+        }
+        self.statements.at_cursor = Some(id);
         let result = self.run_job(job, target).await;
         let opened = matches!(&result, Ok((answer, _)) if answer
             .summary
             .status
             .is_some_and(|s| s.contains(Status::CURSOR_EXISTS) && !s.contains(Status::LAST_ROW_SENT)));
         if !opened {
-            self.unpin(Pins::CURSOR);
+            self.end_cursor(id);
         }
         let (answer, _) = result?;
         let failed = answer.summary.error.is_some();
@@ -250,6 +296,7 @@ impl Session {
         };
         let definition = Arc::clone(&entry.definition);
         let statement = Statement::new();
+        self.statements.at_cursor = Some(id);
         if self.held.is_none() {
             return Err(Refused::new(
                 ErrorCode { number: 1421, sqlstate: *b"HY000" },
@@ -279,7 +326,7 @@ impl Session {
         entry.long_data = Vec::new();
         entry.too_long = false;
         let definition = Arc::clone(&entry.definition);
-        self.close_cursor(&definition).await;
+        self.close_cursor(id, &definition);
         self.ok().await
     }
 
@@ -287,19 +334,26 @@ impl Session {
     pub(super) async fn close_statement(&mut self, id: u32) {
         let id = self.resolve(id);
         if let Some(entry) = self.statements.by_id.remove(&id) {
-            self.close_cursor(&entry.definition).await;
+            self.close_cursor(id, &entry.definition);
         }
     }
 
-    async fn close_cursor(&mut self, definition: &Arc<Definition>) {
-        if !self.pins.contains(Pins::CURSOR) {
+    fn close_cursor(&mut self, id: u32, definition: &Arc<Definition>) {
+        if !self.statements.cursors.contains(&id) {
             return;
         }
         if let Some(held) = &mut self.held {
-            // closing the statement closes its cursor; other cursors of the session stay
+            // closing the statement closes its cursor
             held.checkout.prepared.forget(definition);
         }
-        self.unpin(Pins::CURSOR);
+        self.end_cursor(id);
+    }
+
+    fn end_cursor(&mut self, id: u32) {
+        self.statements.at_cursor = Some(id);
+        if !self.statements.cursor_ended() && self.pins.contains(Pins::CURSOR) {
+            self.unpin(Pins::CURSOR);
+        }
     }
 
     async fn run_preparing(

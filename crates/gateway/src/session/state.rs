@@ -6,7 +6,7 @@ use weir_backend::{
     ConnectionError, Want,
     state::{self, State, VariableId},
 };
-use weir_sql::{ClientCharset, Dialect, Effects, TransactionStep};
+use weir_sql::{ClientCharset, Dialect, Effects, Kind, TransactionStep};
 use weir_wire::{
     capability::Status,
     response::{Record, Records},
@@ -75,9 +75,8 @@ struct Changes {
     connection_collation: bool,
     /// A variable that does not travel.
     foreign: bool,
-    /// Something without a name.
+    /// Something, which may have no name: user variables changed by a trigger, for one.
     unnamed: bool,
-    named: bool,
 }
 
 impl Session {
@@ -97,13 +96,13 @@ impl Session {
             // an error tells no status: without autocommit the statement may have opened a transaction
             self.in_transaction = true;
         }
-        self.diagnostics.note(statement, summary);
-        held.ran = true;
-        held.checkout.set_last_statement(self.next_number());
-        held.has_insert_id |= summary.last_insert_id != 0;
-        if statement.assigned_variables().any(|name| matches!(name, b"last_insert_id" | b"identity")) {
-            held.has_insert_id = true;
-            self.diagnostics.expect_insert_id();
+        self.note(&mut held, job, answer);
+        held.returned = false;
+        if held.checkout.has_riders() && (!answer.tracked.is_empty() || self.in_transaction) {
+            // a read that changed the session after all: what follows is this session's alone
+            self.worker.took(statement.digest, u64::MAX);
+            let alone = held.checkout.throw_off_riders().await;
+            alone.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
         }
         let mut pins = Pins::of(statement);
         if held.trackers_lent {
@@ -117,14 +116,6 @@ impl Session {
         self.begin_pins(pins);
         if statement.effects.contains(Effects::SET_STATEMENT) {
             held.checkout.mark_dirty();
-        }
-        if !self.in_transaction && self.pins.is_empty() && self.diagnostics.has_unread() {
-            if let Err(error) = Box::pin(self.save_diagnostics(&mut held)).await
-                && !self.diagnostics.lose()
-            {
-                return Err(SessionError::Fatal(lost(held.checkout.pool().instance(), &error)));
-            }
-            self.diagnostics.remember_sqlstate(summary.error);
         }
         if self.in_transaction || !self.pins.is_empty() {
             self.held = Some(held);
@@ -164,7 +155,7 @@ impl Session {
             self.pins.remove(Pins::NEXT_TRANSACTION);
         }
         let status = answer.summary.status.unwrap_or(Status::empty());
-        if status.contains(Status::LAST_ROW_SENT) {
+        if status.contains(Status::LAST_ROW_SENT) && !self.statements.cursor_ended() {
             self.pins.remove(Pins::CURSOR);
         }
         let ended = before.difference(self.pins);
@@ -184,7 +175,10 @@ impl Session {
         let changes = read_changes(tracked, flavour);
         let statement = job.statement;
         let mut pins = Pins::empty();
-        if changes.unnamed && !changes.named && !Pins::explain_state_change(statement) {
+        let explained = Pins::explain_state_change(statement)
+            || changes.database.is_some()
+            || matches!(statement.kind, Kind::Use | Kind::Prepare);
+        if changes.unnamed && !explained {
             pins |= Pins::UNEXPLAINED_STATE;
         }
         if statement.effects.contains(Effects::SET_STATEMENT) {
@@ -198,6 +192,7 @@ impl Session {
             let mut variables = changes.variables;
             if changes.connection_charset && !changes.connection_collation {
                 // SET NAMES does not tell the collation
+                self.leave(held);
                 let reply = held.checkout.query("SELECT @@collation_connection").await;
                 let rows = reply
                     .and_then(|r| Ok(r.rows()?))
@@ -288,6 +283,7 @@ impl Session {
                 names.iter().map(|n| format!("@@{}", String::from_utf8_lossy(n))).collect();
             format!("SELECT {}", list.join(","))
         };
+        self.leave(held);
         let values = held.checkout.query(&ask(&names)).await?.rows()?;
         let everything = held.checkout.query(&state::select_all(flavour)).await?.rows()?;
         held.checkout.arm_trackers(!self.may_be_in_transaction()).await?;
@@ -401,11 +397,9 @@ fn read_changes(tracked: &[u8], flavour: Flavour) -> Changes {
     for record in Records::new(tracked) {
         match record {
             Ok(Record::SystemVariable { name, value }) => {
-                changes.named = true;
                 changes.variable(&name.to_ascii_lowercase(), value, flavour);
             }
             Ok(Record::Schema(name)) => {
-                changes.named = true;
                 changes.database = Some((!name.is_empty()).then(|| name.to_vec()));
             }
             Ok(Record::StateChange) => changes.unnamed = true,

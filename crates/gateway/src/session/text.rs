@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use weir_plan::{Plan, Target, plan};
-use weir_sql::{Effects, Kind, Statement, analyze};
+use weir_sql::{Kind, Statement, analyze};
 use weir_wire::{error_code::ErrorCode, framer::HEADER_LEN, response_end::Expect};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     execute::Job,
 };
 
-use super::Session;
+use super::{Session, diagnostics};
 
 impl Session {
     /// COM_QUERY.
@@ -31,7 +31,7 @@ impl Session {
         }
         if statement
             .effects
-            .intersects(Effects::READS_DIAGNOSTICS | Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS)
+            .intersects(diagnostics::ANSWERED_HERE)
             && let Some(failed) = Box::pin(self.answer_question(request, &statement)).await?
         {
             self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);

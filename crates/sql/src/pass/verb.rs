@@ -214,6 +214,11 @@ impl Pass {
         self.body.object = match keyword {
             K::Temporary => {
                 self.body.temporary = true;
+                // whatever it is: MariaDB has sequences too
+                self.effect(match self.at.verb {
+                    Verb::Drop => Effects::DROP_TEMPORARY,
+                    _ => Effects::TEMPORARY_TABLE,
+                });
                 return;
             }
             K::Table | K::Tables => Object::Other,
@@ -245,13 +250,9 @@ impl Pass {
             }
             _ => return,
         };
-        if self.body.temporary {
-            effects = match self.at.verb {
-                Verb::Drop => Effects::DROP_TEMPORARY,
-                _ => Effects::TEMPORARY_TABLE,
-            };
+        if !self.body.temporary {
+            self.effect(effects);
         }
-        self.effect(effects);
     }
 
     fn load_word(&mut self, keyword: Keyword) -> bool {

@@ -114,6 +114,21 @@ pub struct TrackWish {
     pub variables: TrackedVariables,
 }
 
+impl TrackWish {
+    /// All that the server tells.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            schema: true,
+            state_change: true,
+            gtids: true,
+            characteristics: true,
+            transaction_state: true,
+            variables: TrackedVariables::All,
+        }
+    }
+}
+
 impl Default for TrackWish {
     /// What both servers track unless told otherwise.
     fn default() -> Self {
