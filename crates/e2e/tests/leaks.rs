@@ -196,6 +196,8 @@ fn servers(flavour: Flavour) -> Result<Cluster> {
     let mut options = weir_testkit::Options::new(flavour, format!("leaks-{flavour}"));
     options.replicas = 0;
     options.extra_arguments.push("--log-bin-trust-function-creators=1".to_owned());
+    // MariaDB leaves FOUND_ROWS() of a session that ended to the next one in the same thread
+    options.extra_arguments.push("--thread-cache-size=0".to_owned());
     let cluster = Cluster::start(&options)?;
     cluster.sql(0, SCHEMA)?;
     cluster.sql(
@@ -301,7 +303,12 @@ impl Case<'_> {
             (other, _) => note(&mut self.found, "B, while A lives", vec![format!("error {other}")]),
         }
         let seen = observe(&mut a, flavour, DATABASE, first)?;
-        note(&mut self.found, "A sees of itself", differences(&own, &seen));
+        let mut different = differences(&own, &seen);
+        if flavour == Flavour::MySql {
+            // within a transaction MySQL lets nobody set it (1766): there A sees what Weir needs
+            different.retain(|d| d != "@@session_track_gtids: OWN_GTID instead of OFF");
+        }
+        note(&mut self.found, "A sees of itself", different);
         match end {
             End::Quit => a.quit()?,
             End::Cut => a.shut(Shutdown::Both)?,
@@ -405,6 +412,8 @@ fn the_check_sees_what_leaks(flavour: Flavour) -> Result<()> {
         let mut options = weir_testkit::Options::new(flavour, format!("leaky-{flavour}"));
         options.replicas = 0;
         options.extra_arguments.push("--log-bin-trust-function-creators=1".to_owned());
+        // MariaDB leaves FOUND_ROWS() of a session that ended to the next one in the same thread
+        options.extra_arguments.push("--thread-cache-size=0".to_owned());
         Cluster::start(&options)?
     };
     cluster.sql(0, SCHEMA)?;

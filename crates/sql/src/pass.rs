@@ -297,6 +297,11 @@ impl Pass {
         }
     }
 
+    /// An optimizer hint that sets a variable for the statement.
+    pub(crate) fn variable_hint(&mut self) {
+        self.effect(Effects::VARIABLE_HINT);
+    }
+
     fn raise(&mut self, level: Level) {
         self.at.level = self.at.level.max(level);
     }

@@ -178,6 +178,8 @@ bitflags! {
         const HANDLER_OTHER         = 1 << 19;
         /// `DROP TEMPORARY TABLE`.
         const DROP_TEMPORARY        = 1 << 20;
+        /// An optimizer hint `SET_VAR`: a system variable has another value for this statement.
+        const VARIABLE_HINT         = 1 << 21;
 
         // --- reads what belongs to the session ---
         /// `LAST_INSERT_ID()` without argument, `@@last_insert_id`, `@@identity`.

@@ -15,12 +15,7 @@ use std::sync::Arc;
 use weir_backend::{ConnectionError, Fact, Memory, Numbers};
 use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
-use weir_wire::{
-    framer::first_packet,
-    response::ErrPacket,
-    response_end::Summary,
-    server_version::Flavour,
-};
+use weir_wire::{framer::first_packet, response::ErrPacket, response_end::Summary, server_version::Flavour};
 
 use crate::{
     error::SessionError,
@@ -270,9 +265,7 @@ impl Session {
             return;
         };
         let number = self.global(at);
-        self.return_to(at, |pool, worker| {
-            pool.checkout_knowing(worker, &memory, Fact::InsertId, number)
-        });
+        self.return_to(at, |pool, worker| pool.checkout_knowing(worker, &memory, Fact::InsertId, number));
         let fits = |held: &Held| {
             let wanted = self.wanted.as_ref();
             wanted.is_some_and(|w| held.checkout.matches(&w.primary, self.multi_statements))
@@ -297,7 +290,10 @@ impl Session {
             if let Some(mut checkout) = take(pool, self.worker.id) {
                 let mut since = number.wrapping_sub(1);
                 for known in checkout.take_left_back().into_iter().filter(|n| *n != 0) {
-                    #[allow(clippy::cast_possible_truncation, reason = "the session's own part of the number")]
+                    #[allow(
+                        clippy::cast_possible_truncation,
+                        reason = "the session's own part of the number"
+                    )]
                     let known = known as u32;
                     if is_after(since, known.wrapping_sub(1)) {
                         since = known.wrapping_sub(1);

@@ -106,7 +106,8 @@ impl Pins {
                 | Effects::NEXT_TRANSACTION
                 | Effects::ROLE
                 | Effects::CALL
-                | Effects::SET_STATEMENT,
+                | Effects::SET_STATEMENT
+                | Effects::VARIABLE_HINT,
         )
     }
 

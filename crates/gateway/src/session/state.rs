@@ -27,6 +27,9 @@ const LASTING: Status = Status::IN_TRANS
     .union(Status::IN_TRANS_READONLY)
     .union(Status::ANSI_QUOTES);
 
+/// Variables have other values while the statement runs.
+const FOR_THE_STATEMENT: Effects = Effects::SET_STATEMENT.union(Effects::VARIABLE_HINT);
+
 /// Changes that a client may see reported, but that follow from others or say nothing about the session.
 const DERIVED: [&[u8]; 9] = [
     b"statement_id",
@@ -114,7 +117,7 @@ impl Session {
         self.guard_again(&mut held, statement, answer).await?;
         self.end_pins(&mut held, job, answer);
         self.begin_pins(pins);
-        if statement.effects.contains(Effects::SET_STATEMENT) {
+        if statement.effects.intersects(FOR_THE_STATEMENT) {
             held.checkout.mark_dirty();
         }
         if self.in_transaction || !self.pins.is_empty() {
@@ -181,7 +184,7 @@ impl Session {
         if changes.unnamed && !explained {
             pins |= Pins::UNEXPLAINED_STATE;
         }
-        if statement.effects.contains(Effects::SET_STATEMENT) {
+        if statement.effects.intersects(FOR_THE_STATEMENT) {
             // the values are temporary, and their end is reported with another statement
             return Ok(pins);
         }

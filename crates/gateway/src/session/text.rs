@@ -29,9 +29,7 @@ impl Session {
         if let Some(wanted) = &self.wanted {
             analyze(request.payload().get(1..).unwrap_or_default(), &wanted.dialect, &mut statement);
         }
-        if statement
-            .effects
-            .intersects(diagnostics::ANSWERED_HERE)
+        if statement.effects.intersects(diagnostics::ANSWERED_HERE)
             && let Some(failed) = Box::pin(self.answer_question(request, &statement)).await?
         {
             self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);

@@ -39,6 +39,11 @@ impl Lexer {
             return Err(More);
         }
         self.before = Before::Other;
+        if body.first() == Some(&b'+')
+            && end.is_none_or(|end| has_variable(body.get(..end).unwrap_or_default()))
+        {
+            pass.variable_hint();
+        }
         let Some(length) = end else {
             self.state = State::Comment { nests: false, inside: false };
             return Ok(at + 2);
@@ -136,4 +141,9 @@ impl Lexer {
             None => buf.len(),
         }
     }
+}
+
+fn has_variable(hint: &[u8]) -> bool {
+    const NAME: &[u8] = b"SET_VAR";
+    hint.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
 }

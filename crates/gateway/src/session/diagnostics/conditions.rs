@@ -32,7 +32,11 @@ impl Conditions {
         if reply.bytes.len() > MOST_KEPT {
             return Err(malformed);
         }
-        let list = reply.rows()?.iter().map(|row| Condition::read(row).ok_or(malformed)).collect::<Result<_, _>>()?;
+        let list = reply
+            .rows()?
+            .iter()
+            .map(|row| Condition::read(row).ok_or(malformed))
+            .collect::<Result<_, _>>()?;
         Ok(Self { list, shown: Some(reply.bytes.into()) })
     }
 

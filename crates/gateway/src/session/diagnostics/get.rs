@@ -142,6 +142,8 @@ mod tests {
     fn a_condition_that_is_not_there_is_the_servers_error() {
         let asked = Diagnostics::read(b"GET DIAGNOSTICS CONDITION 2 @e = MYSQL_ERRNO");
         let none = Conditions::default();
-        assert!(matches!(asked.map(|a| a.as_set(&none, 0)), Some(Err(SessionError::Refused(r))) if r.code.number == 1758));
+        assert!(
+            matches!(asked.map(|a| a.as_set(&none, 0)), Some(Err(SessionError::Refused(r))) if r.code.number == 1758)
+        );
     }
 }

@@ -46,10 +46,16 @@ enum Question {
     RowCount,
     FoundRows,
     /// SHOW WARNINGS, SHOW ERRORS, with their LIMIT.
-    List { errors: bool, skip: usize, most: usize },
+    List {
+        errors: bool,
+        skip: usize,
+        most: usize,
+    },
     ConnectionId,
     /// SHOW COUNT(*) WARNINGS, `@@warning_count`, and those of errors.
-    Conditions { errors: bool },
+    Conditions {
+        errors: bool,
+    },
 }
 
 impl Question {
