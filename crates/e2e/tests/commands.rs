@@ -260,7 +260,10 @@ fn cursors(cluster: &'static Cluster) -> Result<()> {
         pair.same_with(ids, "open again", open)?;
         pair.same_with(ids, "fetch 1", |c, id| c.fetch(id, 1))?;
         pair.same_with(ids, "reset", |c, id| c.reset_statement(id))?;
-        pair.same_with(ids, "execute without a cursor", |c, id| c.execute(id, &[]))?;
+        if cluster.flavour() == Flavour::MariaDb {
+            // MySQL 9.7 leaves this one without an answer
+            pair.same_with(ids, "execute without a cursor", |c, id| c.execute(id, &[]))?;
+        }
 
         // two cursors side by side, statements in between
         let other = pair.prepare("SELECT k FROM few ORDER BY k DESC")?.unwrap();

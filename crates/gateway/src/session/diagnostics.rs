@@ -12,7 +12,7 @@ mod question;
 
 use std::sync::Arc;
 
-use weir_backend::{ConnectionError, Fact, Memory, Numbers};
+use weir_backend::{ConnectionError, Fact, Memory, Numbers, Reply};
 use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{framer::first_packet, response::ErrPacket, response_end::Summary, server_version::Flavour};
@@ -238,11 +238,11 @@ impl Session {
             }
             Fact::FoundRows => {
                 self.diagnostics.found_rows =
-                    reply.and_then(|r| r.rows().ok()).and_then(first_number).map_or(Known::Lost, Known::Here);
+                    reply.as_ref().and_then(number_in).map_or(Known::Lost, Known::Here);
             }
             Fact::InsertId => {
                 self.diagnostics.insert_id =
-                    reply.and_then(|r| r.rows().ok()).and_then(first_number).map_or(Known::Lost, Known::Here);
+                    reply.as_ref().and_then(number_in).map_or(Known::Lost, Known::Here);
             }
         }
         Ok(())
@@ -355,7 +355,8 @@ impl Session {
     }
 }
 
-fn first_number(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<u64> {
+fn number_in(reply: &Reply) -> Option<u64> {
+    let rows = reply.rows().ok()?;
     let value = rows.first()?.first()?.as_deref()?;
     std::str::from_utf8(value).ok()?.parse().ok()
 }

@@ -353,11 +353,10 @@ impl Pass {
             Verb::Start if self.at.transaction == TransactionStep::None => {
                 self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT);
             }
+            // MariaDB commits before it creates a temporary sequence, and not before it drops one
+            Verb::Drop if self.body.temporary => {}
             Verb::Create | Verb::Alter | Verb::Drop if self.body.object == Object::Unknown => {
-                // MariaDB commits before it creates a temporary sequence, and not before it drops one
-                if !(self.body.temporary && self.at.verb == Verb::Drop) {
-                    self.effect(Effects::IMPLICIT_COMMIT);
-                }
+                self.effect(Effects::IMPLICIT_COMMIT);
             }
             Verb::Kill => {
                 let exact = !self.body.kill_is_complex && self.body.kill_tokens == self.at.tokens;

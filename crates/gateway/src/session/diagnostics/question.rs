@@ -435,8 +435,9 @@ mod tests {
             set.end(&OkPacket::default());
             out
         };
-        let (a, b, c): ([&[u8]; 3], [&[u8]; 3], [&[u8]; 3]) =
-            ([b"Warning", b"1292", b"a"], [b"Error", b"1062", b"b"], [b"Note", b"1051", b"c"]);
+        let a: [&[u8]; 3] = [b"Warning", b"1292", b"a"];
+        let b: [&[u8]; 3] = [b"Error", b"1062", b"b"];
+        let c: [&[u8]; 3] = [b"Note", b"1051", b"c"];
         let all = of(&[a, b, c]);
         assert_eq!(pick_rows(&all, false, 0, usize::MAX), Some(all.clone()));
         assert_eq!(pick_rows(&all, true, 0, usize::MAX), Some(of(&[b])));
