@@ -173,6 +173,14 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
     }
 }
 
+/// "The statement (7) has no open cursor": the number is the asked one's own.
+fn forget_statement_id(payload: &mut Vec<u8>) {
+    const START: &[u8] = b"The statement (";
+    let Some(from) = memmem::find(payload, START).map(|at| at + START.len()) else { return };
+    let digits = payload.iter().skip(from).take_while(|b| b.is_ascii_digit()).count();
+    payload.drain(from..from + digits);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,12 +193,4 @@ mod tests {
         replace(&mut bytes, b"", b"");
         assert_eq!(bytes, b"a_d.t of a_d");
     }
-}
-
-/// "The statement (7) has no open cursor": the number is the asked one's own.
-fn forget_statement_id(payload: &mut Vec<u8>) {
-    const START: &[u8] = b"The statement (";
-    let Some(from) = memmem::find(payload, START).map(|at| at + START.len()) else { return };
-    let digits = payload.iter().skip(from).take_while(|b| b.is_ascii_digit()).count();
-    payload.drain(from..from + digits);
 }
