@@ -102,6 +102,7 @@ public final class Facts {
             if (!MARIADB_DRIVER) settings.setProperty("useCursorFetch", "true");
             // few enough that statements leave its cache, and are closed, while the connection lives
             if (MARIADB_DRIVER) settings.setProperty("prepStmtCacheSize", "20");
+            if (MARIADB_DRIVER) settings.setProperty("useResetConnection", "true");
         }
         for (int i = 0; i < extra.length; i += 2) settings.setProperty(extra[i], extra[i + 1]);
         String scheme = MARIADB_DRIVER ? "jdbc:mariadb://" : "jdbc:mysql://";

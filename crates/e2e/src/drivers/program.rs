@@ -123,7 +123,8 @@ pub const PROGRAMS: [Program; 11] = [
         driver: "mariadb_connector_j",
         variant: "mariadb-cursor",
         tls: Tls::Off,
-        sends: &[Command::Prepare, Command::Execute, Command::Close, Command::ResetConnection],
+        // and COM_RESET_CONNECTION, but to MariaDB only
+        sends: &[Command::Prepare, Command::Execute, Command::Close],
         cannot: Cannot::Nothing,
         start: install::java,
     },
