@@ -65,6 +65,8 @@ pub struct Session {
     /// The backend connection, while a transaction or a pin needs it.
     pub(crate) held: Option<Held>,
     pub(crate) in_transaction: bool,
+    /// COMMIT RELEASE: the session ends behind the answer, as at the server.
+    pub(crate) released: bool,
     pub(crate) pins: Pins,
     pub(crate) status: Status,
     statements: Statements,
@@ -116,6 +118,7 @@ impl Session {
     pub async fn run(mut self) {
         let error = loop {
             match self.next_command().await {
+                Ok(()) if self.released => break SessionError::Quit,
                 Ok(()) | Err(SessionError::AnsweredWithError) => {}
                 Err(SessionError::Refused(refused)) => {
                     if let Err(error) = self.refuse(&refused, 1).await {

@@ -222,6 +222,8 @@ bitflags! {
         const UNREADABLE            = 1 << 46;
         /// `KILL`.
         const KILL                  = 1 << 47;
+        /// `COMMIT RELEASE`, `ROLLBACK RELEASE`: the server closes the connection behind its answer.
+        const RELEASE               = 1 << 48;
     }
 }
 

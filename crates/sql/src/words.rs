@@ -111,7 +111,7 @@ words! {
     Instance "instance" Unknown; Intersect "intersect" Grammar; Interval "interval" Pure; Into "into" Grammar; Is "is" Grammar;
     Join "join" Grammar; Key "key" Grammar; Keys "keys" Unknown; Lateral "lateral" Unknown; Left "left" Pure; Like "like" Grammar;
     Limit "limit" Grammar; List "list" Unknown; Local "local" Unknown; Logfile "logfile" Unknown; LowPriority "low_priority" Unknown;
-    Member "member" Unknown; Mod "mod" Pure; Names "names" Unknown; Not "not" Grammar; Of "of" Infix; Offset "offset" Grammar;
+    Member "member" Unknown; Mod "mod" Pure; Names "names" Unknown; No "no" Unknown; Not "not" Grammar; Of "of" Infix; Offset "offset" Grammar;
     On "on" Grammar; Only "only" Unknown; Or "or" Grammar; Order "order" Unknown; Over "over" Grammar; Package "package" Unknown;
     Partition "partition" Grammar; Partitions "partitions" Unknown; Password "password" PureMariaDb; Persist "persist" Unknown;
     PersistOnly "persist_only" Unknown; Precedes "precedes" Unknown; Prev "previous" Unknown; Privileges "privileges" Unknown;

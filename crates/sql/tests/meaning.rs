@@ -112,6 +112,28 @@ fn a_replica_hint_makes_a_read_only_of_what_is_not_known_to_write() {
 }
 
 #[test]
+fn release_ends_the_session_unless_it_says_no() {
+    check(
+        &[
+            ("COMMIT RELEASE", true),
+            ("COMMIT WORK RELEASE", true),
+            ("COMMIT AND NO CHAIN RELEASE", true),
+            ("ROLLBACK RELEASE", true),
+            ("rollback and no chain /* x */ release;", true),
+            ("BEGIN; COMMIT RELEASE", true),
+            ("COMMIT", false),
+            ("COMMIT NO RELEASE", false),
+            ("COMMIT AND CHAIN NO RELEASE", false),
+            ("ROLLBACK WORK AND CHAIN NO RELEASE", false),
+            ("ROLLBACK TO SAVEPOINT x", false),
+            ("RELEASE SAVEPOINT x", false),
+            ("CREATE PROCEDURE p() COMMIT RELEASE", false),
+        ],
+        |seen| seen.effects.contains(Effects::RELEASE),
+    );
+}
+
+#[test]
 fn the_last_transaction_step_counts() {
     use TransactionStep as T;
     check(

@@ -446,6 +446,8 @@ impl<'w> ResponseEnd<'w> {
                 Ok(())
             }
             State::Rows | State::FieldList => self.end(buf, header),
+            // MariaDB answers the preparation of HELP with the OK of a statement: nothing is prepared
+            State::FirstPrepare if header.len < PrepareOk::LEN => self.ok(buf, header, response::OK),
             State::FirstPrepare => {
                 let ok = PrepareOk::parse(payload)?;
                 self.summary.prepared = Some(ok);
@@ -783,6 +785,17 @@ mod tests {
             }
             assert_eq!(walk(Expect::Prepare, NEW, &server).0, server, "{parameters} {columns}");
             assert_eq!(walk(Expect::Prepare, OLD, &server).0, older, "{parameters} {columns}");
+        }
+    }
+
+    #[test]
+    fn a_statements_ok_in_answer_to_prepare_prepares_nothing() {
+        let mut help = Vec::new();
+        crate::write_packet(&mut help, 1, &[0, 0, 0, 2, 0, 0, 0]);
+        for client in [NEW, OLD] {
+            let (passed, summary, _) = walk(Expect::Prepare, client, &help);
+            assert_eq!(passed, help);
+            assert_eq!(summary.prepared, None);
         }
     }
 

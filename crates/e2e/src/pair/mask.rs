@@ -82,9 +82,7 @@ impl Mask {
     fn records(&self, packet: &mut Packet, answer: &Answer) -> Result<(), Malformed> {
         let payload = packet.payload.clone();
         let ok = OkPacket::parse(&payload, answer.flags)?;
-        if ok.session_state.is_empty() {
-            return Ok(());
-        }
+        // none at all: MySQL's announcement of nothing, with COMMIT AND CHAIN
         let mut records: Vec<(u8, Vec<u8>)> = Vec::new();
         let mut rest = Reader::new(ok.session_state);
         while !rest.is_empty() {

@@ -350,6 +350,7 @@ impl Entrance<'_> {
             wanted: None,
             held: None,
             in_transaction: false,
+            released: false,
             pins: Pins::empty(),
             status: Status::AUTOCOMMIT,
             statements: Statements::default(),

@@ -99,6 +99,13 @@ impl Session {
             // an error tells no status: without autocommit the statement may have opened a transaction
             self.in_transaction = true;
         }
+        if statement.effects.contains(Effects::RELEASE) && summary.error.is_none() {
+            // the server closes the connection, too
+            self.released = true;
+            held.checkout.exchange_begins();
+            self.let_go(held, true);
+            return Ok(());
+        }
         self.note(&mut held, job, answer);
         held.returned = false;
         if held.checkout.has_riders() && (!answer.tracked.is_empty() || self.in_transaction) {

@@ -54,7 +54,7 @@ impl Pass {
             }
             K::Start => self.begin(Kind::Admin, Verb::Start, Mode::Expr, Effects::empty()),
             K::Commit => {
-                self.begin(Kind::Commit, Verb::Plain, Mode::Expr, Effects::empty());
+                self.begin(Kind::Commit, Verb::Commit, Mode::Expr, Effects::empty());
                 self.step(TransactionStep::Commit);
             }
             K::Rollback => {

@@ -21,6 +21,7 @@ pub(super) enum Verb {
     Explain,
     Begin,
     Start,
+    Commit,
     Rollback,
     Create,
     Alter,
@@ -98,6 +99,11 @@ impl Pass {
             Verb::Explain => return self.explain_word(keyword),
             Verb::Begin => self.begin_word(keyword),
             Verb::Start => self.start_word(keyword),
+            Verb::Commit | Verb::Rollback
+                if keyword == K::Release && !matches!(self.prev, Prev::Word(K::No, _)) =>
+            {
+                self.effect(Effects::RELEASE);
+            }
             Verb::Rollback if keyword == K::To => {
                 self.at.transaction = TransactionStep::None;
                 self.at.kind = Kind::Savepoint;

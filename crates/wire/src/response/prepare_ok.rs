@@ -16,6 +16,9 @@ pub struct PrepareOk {
 }
 
 impl PrepareOk {
+    /// Payload bytes, at least; the servers send two more.
+    pub const LEN: usize = 10;
+
     /// Where the statement id stands in the payload.
     pub const ID_OFFSET: usize = 1;
 
