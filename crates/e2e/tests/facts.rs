@@ -1,0 +1,204 @@
+//! What the gateway's code takes for granted about the servers, asked of the servers themselves. A server that behaves
+//! otherwise one day fails here first, under the name of what no longer holds.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as its own lines do")]
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weir_e2e::client::{Client, Expect};
+use weir_e2e::on_both_servers;
+use weir_e2e::pair::{Databases, direct_login, instance};
+use weir_testkit::{Cluster, Flavour};
+use weir_wire::capability::Capabilities;
+use weir_wire::command::com;
+use weir_wire::error_code::sqlstate_of;
+use weir_wire::response::{Record, Records};
+
+on_both_servers!(
+    questions_about_the_statement_before_leave_each_other_alone,
+    found_rows_is_set_by_what_the_gateway_counts,
+    warnings_have_the_sqlstate_of_their_number,
+    a_variable_set_by_a_trigger_is_told_as_a_change_of_state,
+    pipelined_commands_are_independent,
+    a_reset_keeps_the_database_and_drops_the_trackers,
+    set_option_outlives_a_reset,
+    a_connection_that_is_killed_while_idle_is_readable,
+    a_read_only_session_may_not_write,
+    prepare_leaves_row_count_alone,
+);
+
+/// A session with trackers as the gateway sets them, and with what it is told.
+fn tracked(cluster: &'static Cluster) -> Result<Client> {
+    let login = direct_login().with(Capabilities::SESSION_TRACK | Capabilities::MULTI_STATEMENTS);
+    let mut client = Client::connect(&instance(cluster, 0)?, &login)?;
+    client.run("SET SESSION session_track_system_variables='*', SESSION session_track_state_change=ON")?;
+    Ok(client)
+}
+
+fn plain(cluster: &'static Cluster) -> Result<Client> {
+    Ok(Client::connect(&instance(cluster, 0)?, &direct_login().with(Capabilities::MULTI_STATEMENTS))?)
+}
+
+/// Does the answer say that something without a name has changed?
+fn tells_state_change(client: &mut Client, sql: &str) -> Result<bool> {
+    let answer = client.run(sql)?;
+    let ok = weir_wire::response::OkPacket::parse(&answer.packets[0].payload, client.flags())?;
+    let records: Result<Vec<Record>, _> = Records::new(ok.session_state).collect();
+    Ok(records?.iter().any(|record| matches!(record, Record::StateChange)))
+}
+
+// `backend/left.rs` asks in this order.
+fn questions_about_the_statement_before_leave_each_other_alone(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_questions")?;
+    databases.prepare("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)")?;
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    client.run("INSERT INTO t (v) VALUES (1), (2), (3), (4)")?;
+    client.run("SELECT SQL_CALC_FOUND_ROWS id, CAST('x' AS SIGNED) FROM t LIMIT 2")?;
+    let conditions = client.rows("SHOW WARNINGS")?;
+    assert!(conditions.iter().any(|row| row[1].as_deref() == Some("1292")), "{conditions:?}");
+    assert_eq!(client.value("SELECT FOUND_ROWS()")?, "4");
+    assert_eq!(client.value("SELECT LAST_INSERT_ID()")?, "1");
+    Ok(())
+}
+
+// `session/diagnostics.rs` counts FOUND_ROWS() so.
+fn found_rows_is_set_by_what_the_gateway_counts(cluster: &'static Cluster) -> Result<()> {
+    const THREE: &str = "SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3";
+    let mysql = cluster.flavour() == Flavour::MySql;
+    let mut client = plain(cluster)?;
+    for (sql, rows) in [
+        ("SHOW VARIABLES LIKE 'autocommit'", "1"),
+        ("SELECT 1 FROM DUAL WHERE 0", "0"),
+        ("SET @a = 1", "3"),
+        ("DO 0", if mysql { "1" } else { "3" }),
+        ("EXPLAIN SELECT 1", if mysql { "3" } else { "0" }),
+    ] {
+        client.run(THREE)?;
+        client.run(sql)?;
+        assert_eq!(client.value("SELECT FOUND_ROWS()")?, rows, "{sql}");
+    }
+    client.run(THREE)?;
+    assert_ne!(client.query("SELECT nosuch")?.error_number(), 0);
+    assert_eq!(client.value("SELECT FOUND_ROWS()")?, "3", "an error leaves it as it was");
+    Ok(())
+}
+
+fn warnings_have_the_sqlstate_of_their_number(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_states")?;
+    databases.prepare(
+        "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(2) NOT NULL); INSERT INTO t VALUES (1, 'a')",
+    )?;
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    for sql in [
+        "SELECT CAST('x' AS SIGNED)",
+        "SELECT 1/0",
+        "DROP TABLE IF EXISTS nosuch",
+        "CREATE TABLE IF NOT EXISTS t (id INT)",
+        "INSERT IGNORE INTO t VALUES (1, 'b')",
+        "INSERT IGNORE INTO t VALUES (2, 'too long')",
+        "INSERT IGNORE INTO t VALUES (3, NULL)",
+        "SELECT nosuch",
+        "SELECT * FROM nosuch",
+    ] {
+        client.query(sql)?;
+        client.run("GET DIAGNOSTICS CONDITION 1 @s = RETURNED_SQLSTATE, @n = MYSQL_ERRNO")?;
+        let number: u16 = client.value("SELECT @n")?.parse()?;
+        let state = client.value("SELECT @s")?;
+        assert_eq!(state.as_bytes(), sqlstate_of(number), "{sql}: {number}");
+    }
+    Ok(())
+}
+
+fn a_variable_set_by_a_trigger_is_told_as_a_change_of_state(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_trigger")?;
+    databases.prepare(
+        "CREATE TABLE t (id INT); CREATE TABLE u (id INT); \
+         CREATE TRIGGER sets BEFORE INSERT ON t FOR EACH ROW SET @by_trigger = NEW.id",
+    )?;
+    let mut client = tracked(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    assert!(tells_state_change(&mut client, "INSERT INTO t VALUES (1)")?);
+    assert!(tells_state_change(&mut client, "SET @by_hand = 1")?);
+    assert!(!tells_state_change(&mut client, "INSERT INTO u VALUES (1)")?, "else every write would pin");
+    Ok(())
+}
+
+// Why `Connection::become_state` is never written together with the statement.
+fn pipelined_commands_are_independent(cluster: &'static Cluster) -> Result<()> {
+    let mut client = plain(cluster)?;
+    let mut both = Vec::new();
+    for sql in ["SET nosuch_variable = 1", "SELECT 'ran'"] {
+        weir_wire::packet_with(&mut both, 0, |w| {
+            w.u8(com::QUERY).bytes(sql.as_bytes());
+        });
+    }
+    client.send_bytes(&both)?;
+    assert_eq!(client.read_answer(Expect::Results)?.error_number(), 1193);
+    assert_eq!(client.read_answer(Expect::Results)?.rows()?[0][0].as_deref(), Some("ran"));
+    Ok(())
+}
+
+// `Connection::prepare_for_use` arms the trackers again in the same write as the reset.
+fn a_reset_keeps_the_database_and_drops_the_trackers(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_reset")?;
+    let database = databases.names()[0];
+    let mut client = tracked(cluster)?;
+    client.run(&format!("USE `{database}`"))?;
+    client.run("SET @a = 1, sql_mode = 'ANSI'")?;
+    ensure!(client.reset()?.error().is_none(), "the reset failed");
+    assert_eq!(client.value("SELECT DATABASE()")?, database);
+    assert_eq!(client.value("SELECT @@session_track_state_change")?, "0");
+    assert_eq!(client.value("SELECT @a IS NULL")?, "1");
+    assert!(!client.value("SELECT @@sql_mode")?.contains("ANSI"));
+    Ok(())
+}
+
+fn set_option_outlives_a_reset(cluster: &'static Cluster) -> Result<()> {
+    let mut client = plain(cluster)?;
+    client.set_option(1)?;
+    ensure!(client.reset()?.error().is_none(), "the reset failed");
+    assert_eq!(client.query("SELECT 1; SELECT 2")?.error_number(), 1064);
+    Ok(())
+}
+
+// A pooled connection that is readable before anything was written to it is dead.
+fn a_connection_that_is_killed_while_idle_is_readable(cluster: &'static Cluster) -> Result<()> {
+    let mut idle = plain(cluster)?;
+    idle.run("SELECT 1")?;
+    cluster.sql(0, &format!("KILL {}", idle.id()))?;
+    idle.set_patience(Duration::from_secs(10))?;
+    // a last word, or the end alone: it never looks like an answer to what was not asked
+    let words = idle.read_to_close()?;
+    if let Some((header, payload)) = weir_wire::framer::first_packet(&words) {
+        assert_eq!((header.sequence, payload.first()), (0, Some(&0xFF)), "{}", words.escape_ascii());
+    }
+    Ok(())
+}
+
+// What guards replicas, and read-only users.
+fn a_read_only_session_may_not_write(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_read_only")?;
+    databases.prepare("CREATE TABLE t (id INT)")?;
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    client.run("SET SESSION TRANSACTION READ ONLY")?;
+    for sql in ["INSERT INTO t VALUES (1)", "DELETE FROM t", "CREATE TABLE u (id INT)"] {
+        assert_eq!(client.query(sql)?.error_number(), 1792, "{sql}");
+    }
+    client.run("SELECT * FROM t")?;
+    Ok(())
+}
+
+fn prepare_leaves_row_count_alone(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_prepare")?;
+    databases.prepare("CREATE TABLE t (id INT)")?;
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    client.run("INSERT INTO t VALUES (1), (2), (3)")?;
+    client.prepare("SELECT 1")?;
+    assert_eq!(client.value("SELECT ROW_COUNT()")?, "3");
+    Ok(())
+}
