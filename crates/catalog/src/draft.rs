@@ -162,7 +162,8 @@ stored! {
         /// A session that leaves a transaction (or anything else that holds a connection) open and sends nothing for
         /// this long is closed, and its transaction rolled back.
         default idle_in_transaction_timeout: Duration = secs(300), within (secs(1), days(1));
-        /// A client that takes nothing of its answer for this long is cut off.
+        /// A client that takes nothing of its answer, or sends nothing of the rest of a large request, for this long is cut
+        /// off.
         default client_write_timeout: Duration = secs(60), within (millis(100), hours(1));
         /// Character set of sessions whose client names none that the server knows. Without it, the server's own.
         optional charset: CharsetName;

@@ -253,3 +253,148 @@ fn mysql_a_packet_over_the_limit() -> Result<()> {
 fn mariadb_a_packet_over_the_limit() -> Result<()> {
     a_packet_over_the_limit(Flavour::MariaDb)
 }
+
+/// Many clients with large requests and answers: all are served, and memory stays within the budget.
+fn memory_of_large_requests(flavour: Flavour) -> Result<()> {
+    const CLIENTS: usize = 200;
+    let cluster = servers(flavour, "memory")?;
+    cluster.sql(0, "CREATE DATABASE d; CREATE TABLE d.t (v LONGTEXT)")?;
+    let options = options(&cluster)?
+        .set("pool.capacity", 4)
+        .set("pool.checkout_timeout", "30s")
+        .process("limits.bytes_in_flight", "8MiB");
+    let weir = Weir::start(&options)?;
+    let login = Login::new(SERVICE.user, SERVICE.password).database("d");
+    let start = weir.metrics()?.sum("process_resident_memory_bytes", &[]);
+    let long = "x".repeat(900 << 10);
+    // everybody begins a request before anybody ends one
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = weir.connect(&login)?;
+        let mut bytes = Vec::new();
+        let payload = [&[com::QUERY][..], format!("INSERT INTO t VALUES ('{long}')").as_bytes()].concat();
+        weir_wire::write_packet(&mut bytes, 0, &payload);
+        let rest = bytes.split_off(200 << 10);
+        client.send_bytes(&bytes)?;
+        clients.push((client, rest));
+    }
+    let most = std::thread::scope(|scope| -> Result<f64> {
+        let parts: Vec<_> = clients
+            .iter_mut()
+            .map(|(client, rest)| {
+                scope.spawn(move || -> Result<()> {
+                    client.send_bytes(rest)?;
+                    let answer = client.read_answer(Expect::Results)?;
+                    ensure!(answer.error().is_none(), "{answer:?}");
+                    ensure!(client.value("SELECT REPEAT('y', 800000)")?.len() == 800_000);
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut most: f64 = 0.0;
+        while parts.iter().any(|part| !part.is_finished()) {
+            let now = weir.metrics()?;
+            most = most.max(now.sum("process_resident_memory_bytes", &[]));
+            let held = now.sum("weir_in_flight_bytes", &[]);
+            ensure!(held <= now.sum("weir_in_flight_bytes_limit", &[]), "{held} bytes in flight");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        parts.into_iter().try_for_each(|part| part.join().unwrap())?;
+        Ok(most)
+    })?;
+    let grown = (most - start) / 1048576.0;
+    // heads of 128 KiB for each, the budget, and what the allocator keeps; 180 MiB are sent
+    ensure!(grown < 100.0, "{CLIENTS} requests of 900 KiB took {grown} MiB");
+    ensure!(cluster.value(0, "SELECT COUNT(*) FROM d.t")? == CLIENTS.to_string());
+    weir.wait_for("everything is given back", Duration::from_secs(5), |m| {
+        m.sum("weir_in_flight_bytes", &[]) == 0.0
+    })?;
+    Ok(())
+}
+
+#[test]
+fn mysql_memory_of_large_requests() -> Result<()> {
+    memory_of_large_requests(Flavour::MySql)
+}
+
+#[test]
+fn mariadb_memory_of_large_requests() -> Result<()> {
+    memory_of_large_requests(Flavour::MariaDb)
+}
+
+/// What cannot be held is refused, and the session goes on with the next command.
+fn more_than_may_be_in_flight(flavour: Flavour) -> Result<()> {
+    let cluster = servers(flavour, "flight")?;
+    cluster.sql(0, "CREATE DATABASE d; CREATE TABLE d.t (v LONGTEXT)")?;
+    let options = options(&cluster)?
+        .set("pool.checkout_timeout", "300ms")
+        .set("session.client_write_timeout", "1s")
+        .process("limits.bytes_in_flight", "4MiB");
+    let weir = Weir::start(&options)?;
+    let login = Login::new(SERVICE.user, SERVICE.password).database("d");
+
+    // long data that waits for its execution is held
+    let mut first = weir.connect(&login)?;
+    let insert = first.prepare("INSERT INTO t VALUES (?)")?.id;
+    for _ in 0..3 {
+        first.send_long_data(insert, 0, &vec![b'a'; MIB])?;
+    }
+    first.ping()?;
+    let mut second = weir.connect(&login)?;
+    let other = second.prepare("INSERT INTO t VALUES (?)")?.id;
+    for _ in 0..3 {
+        second.send_long_data(other, 0, &vec![b'b'; MIB])?;
+    }
+    ensure!(second.execute(other, &[Parameter::SentAhead])?.error_number() == 1203);
+    ensure!(second.value("SELECT 1")? == "1");
+    // an execution that needs a share of its own
+    let blob = [Parameter::Blob(vec![b'c'; 2 * MIB])];
+    ensure!(second.execute(other, &blob)?.error_number() == 1203);
+    ensure!(second.value("SELECT 1")? == "1");
+    // a text streams
+    let text = format!("SELECT LENGTH('{}')", "d".repeat(6 * MIB));
+    ensure!(second.value(&text)? == (6 * MIB).to_string());
+    ensure!(first.execute(insert, &[Parameter::SentAhead])?.error().is_none());
+    ensure!(second.execute(other, &blob)?.error().is_none(), "the share was not given back");
+    // more than there ever is
+    let blob = [Parameter::Blob(vec![b'e'; 5 * MIB])];
+    ensure!(second.execute(other, &blob)?.error_number() == 1153);
+    ensure!(second.value("SELECT GROUP_CONCAT(LENGTH(v)) FROM t")? == format!("{},{}", 3 * MIB, 2 * MIB));
+
+    // no server: the error comes behind the rest of the request
+    let mut third = weir.connect(&Login::new(SERVICE.user, SERVICE.password))?;
+    cluster.kill_instance(0)?;
+    for length in [300 << 10, 2 * MIB] {
+        let number = third.query(format!("SELECT '{}'", "f".repeat(length)))?.error_number();
+        ensure!([1429, 2013].contains(&number), "{number}");
+        ensure!(third.ping()?.error().is_none(), "not in step after {length} bytes");
+    }
+    cluster.restart_instance(0)?;
+
+    // who begins a large request and stops is cut off, and holds nothing
+    for length in [900 << 10, 2 * MIB] {
+        let mut stalling = weir.connect(&Login::new(SERVICE.user, SERVICE.password))?;
+        let mut bytes = Vec::new();
+        weir_wire::write_packet(&mut bytes, 0, &[&[com::QUERY][..], &vec![b'g'; length]].concat());
+        stalling.send_bytes(&bytes[..500 << 10])?;
+        ensure!(stalling.read_to_close()?.is_empty());
+    }
+    drop((first, second, third));
+    weir.wait_for("nothing is held", Duration::from_secs(5), |m| {
+        m.sum("weir_in_flight_bytes", &[])
+            + m.sum("weir_pool_in_use", &[])
+            + m.sum("weir_client_connections", &[])
+            == 0.0
+    })?;
+    Ok(())
+}
+
+#[test]
+fn mysql_more_than_may_be_in_flight() -> Result<()> {
+    more_than_may_be_in_flight(Flavour::MySql)
+}
+
+#[test]
+fn mariadb_more_than_may_be_in_flight() -> Result<()> {
+    more_than_may_be_in_flight(Flavour::MariaDb)
+}

@@ -20,10 +20,8 @@ use crate::{
     worker::Worker,
 };
 
-/// A request longer than this is not collected: it streams to the server.
-pub const COLLECT_UP_TO: usize = 1 << 20;
-/// So much of a long request is read before it is looked at.
-const LARGE_HEAD: usize = 64 << 10;
+/// A longer request is looked at before the rest of it is read: it needs a share of the process's memory, or streams.
+pub const READ_FREELY: usize = 128 << 10;
 
 /// So much of what a client sends behind a running statement is read before its turn.
 const READ_AHEAD: usize = 16 << 10;
@@ -59,7 +57,7 @@ pub struct Request {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The packet goes on beyond what is in the buffer: it is too long to be collected.
+    /// It is long, and goes on beyond what is in the buffer.
     pub large: bool,
 }
 
@@ -150,16 +148,16 @@ impl Client {
                     return Err(ClientError::OutOfOrder { got: header.sequence, wanted: sequence });
                 }
                 want = HEADER_LEN + header.len;
-                let large = want > COLLECT_UP_TO;
+                let large = want > READ_FREELY;
                 if have.len() >= want && !header.continues() {
                     return Ok(self.take_request(want, false));
                 }
-                if large && have.len() >= LARGE_HEAD.min(want) {
+                if large && have.len() >= READ_FREELY {
                     let whole = have.len().min(want);
                     return Ok(self.take_request(whole, true));
                 }
                 if large {
-                    want = LARGE_HEAD;
+                    want = READ_FREELY;
                 }
             }
             let missing = want.saturating_sub(have.len()).max(1);
@@ -192,13 +190,16 @@ impl Client {
         }
     }
 
-    /// Up to `limit` bytes of a packet too long to be collected.
+    /// Up to `limit` further bytes of a long packet. A client that sends none for too long is cut off.
     ///
     /// # Errors
     /// The client is gone, or the session was told to end.
     pub async fn piece(&mut self, limit: usize) -> Result<Vec<u8>, ClientError> {
         if self.buffer.len() <= self.at {
+            let before = self.handle.phase();
+            self.handle.enter(Phase::Reading, self.worker.now());
             self.fill(limit.min(256 << 10)).await?;
+            self.handle.enter(before.0, self.worker.now());
         }
         let take = limit.min(self.buffer.len() - self.at);
         if self.at == 0 && take == self.buffer.len() {

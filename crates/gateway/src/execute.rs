@@ -21,6 +21,7 @@ use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
     handle::Running,
+    in_flight::Share,
     metrics::bump,
     session::{Held, Session},
 };
@@ -73,6 +74,9 @@ pub(crate) struct Answer {
     pub(crate) streamed: bool,
     pub(crate) summary: Summary,
     pub(crate) tracked: Vec<u8>,
+    /// Of the budget for bytes in flight, while `rest` is there.
+    #[allow(dead_code, reason = "held until the answer is dropped")]
+    pub(crate) share: Option<Share>,
 }
 
 /// Does the statement read, leave nothing behind and ask for nothing that is the session's?

@@ -10,16 +10,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_backend::{
     Definition,
     state::{self, Interner, State},
 };
-use weir_wire::error_code;
 
 use crate::{
-    error::Refused,
     handle::{Handle, Phase, Signal},
+    in_flight::InFlight,
     session::login::LoginKeys,
     tenant::Tenants,
     worker::{TICK, Worker},
@@ -28,17 +26,13 @@ use crate::{
 /// Ids of sessions are far above those of the servers' connections: who takes the one for the other in a KILL hits
 /// nobody.
 const FIRST_ID: u32 = 1 << 30;
-/// Budgets for bytes are counted in units of this size.
-const IN_FLIGHT_UNIT: usize = 4 << 10;
-/// How long a large request waits for its share of the budget.
-const IN_FLIGHT_WAIT: Duration = Duration::from_secs(30);
 
 /// Upper bounds of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessLimits {
     /// Client connections at once, all namespaces together; one more gets 1040.
     pub client_connections: usize,
-    /// Bytes of large requests held at once.
+    /// Bytes of large requests and answers held at once.
     pub bytes_in_flight: usize,
     /// How long a login may take.
     pub login_timeout: Duration,
@@ -60,44 +54,9 @@ pub struct Gateway {
     sessions: Mutex<HashMap<u32, Arc<Handle>>>,
     connections: AtomicUsize,
     next_id: AtomicU32,
-    in_flight: Arc<Semaphore>,
+    /// What large requests and answers may take.
+    pub in_flight: InFlight,
     draining: AtomicBool,
-}
-
-/// A share of the budget for bytes in flight; given back when dropped.
-#[derive(Debug)]
-pub struct InFlight {
-    semaphore: Arc<Semaphore>,
-    permits: Vec<OwnedSemaphorePermit>,
-    bytes: usize,
-    paid: usize,
-}
-
-impl InFlight {
-    /// Takes more of the budget, waiting if need be.
-    ///
-    /// # Errors
-    /// Nobody gave enough back in time.
-    pub async fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
-        self.bytes += bytes;
-        while self.paid < self.bytes {
-            // in steps, so that the number of permits stays small
-            let units = ((self.bytes - self.paid).div_ceil(IN_FLIGHT_UNIT)).max(64);
-            let permit =
-                Arc::clone(&self.semaphore).acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
-            match tokio::time::timeout(IN_FLIGHT_WAIT, permit).await {
-                Ok(Ok(permit)) => self.permits.push(permit),
-                Ok(Err(_)) | Err(_) => {
-                    return Err(Refused::new(
-                        error_code::TOO_MANY_USER_CONNECTIONS,
-                        "too many bytes of large requests are in flight (limits.bytes_in_flight)",
-                    ));
-                }
-            }
-            self.paid += units * IN_FLIGHT_UNIT;
-        }
-        Ok(())
-    }
 }
 
 impl Gateway {
@@ -110,7 +69,6 @@ impl Gateway {
         states: Arc<Interner<State>>,
         tenants: Tenants,
     ) -> Self {
-        let units = (limits.bytes_in_flight / IN_FLIGHT_UNIT).clamp(1024, Semaphore::MAX_PERMITS);
         let epoch = std::time::Instant::now();
         Self {
             keys,
@@ -122,7 +80,7 @@ impl Gateway {
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
             next_id: AtomicU32::new(FIRST_ID),
-            in_flight: Arc::new(Semaphore::new(units)),
+            in_flight: InFlight::new(limits.bytes_in_flight),
             draining: AtomicBool::new(false),
             limits,
         }
@@ -169,23 +127,6 @@ impl Gateway {
     #[must_use]
     pub fn define(&self, definition: Definition) -> Arc<Definition> {
         self.definitions.share(definition)
-    }
-
-    /// Takes a share of the budget for large requests.
-    ///
-    /// # Errors
-    /// Nobody gave enough back in time.
-    pub async fn in_flight(&self, bytes: usize) -> Result<InFlight, Refused> {
-        let mut share =
-            InFlight { semaphore: Arc::clone(&self.in_flight), permits: Vec::new(), bytes: 0, paid: 0 };
-        share.grow(bytes).await?;
-        Ok(share)
-    }
-
-    /// An answer is collected up to this size before it streams: less when memory is short.
-    #[must_use]
-    pub fn collect_limit(&self) -> usize {
-        if self.in_flight.available_permits() < 256 { 64 << 10 } else { usize::MAX }
     }
 
     /// Enters a new client connection. `None` if there are too many.
@@ -279,7 +220,7 @@ impl Gateway {
                     Some(t) if waited > ticks(t.idle_in_transaction_timeout) => Signal::IdleInTransaction,
                     _ => continue,
                 },
-                Phase::Writing if waited >= 5 => match times() {
+                Phase::Writing | Phase::Reading if waited >= 5 => match times() {
                     Some(t) if waited > ticks(t.client_write_timeout) => Signal::WriteTimeout,
                     _ => continue,
                 },

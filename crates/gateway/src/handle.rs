@@ -25,6 +25,8 @@ pub enum Phase {
     Busy = 3,
     /// The client does not take its answer.
     Writing = 4,
+    /// The client has not sent all of a large request.
+    Reading = 5,
 }
 
 /// Why a session is told to stop waiting.
@@ -37,7 +39,7 @@ pub enum Signal {
     IdleTimeout = 1,
     /// It held a transaction and sent nothing.
     IdleInTransaction = 2,
-    /// It took no byte of its answer.
+    /// It took no byte of its answer, or sent none of the request that it had begun.
     WriteTimeout = 3,
     /// KILL.
     Killed = 4,
@@ -130,6 +132,7 @@ impl Handle {
             1 => Phase::Idle,
             2 => Phase::IdleHolding,
             4 => Phase::Writing,
+            5 => Phase::Reading,
             _ => Phase::Busy,
         };
         (phase, self.since.load(Ordering::Relaxed))

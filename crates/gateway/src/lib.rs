@@ -7,6 +7,7 @@ mod error;
 mod execute;
 pub mod gateway;
 pub mod handle;
+mod in_flight;
 pub mod listener;
 pub mod metrics;
 mod proxy;
@@ -16,4 +17,5 @@ pub mod tenant;
 pub mod worker;
 
 pub use gateway::{Gateway, ProcessLimits};
+pub use in_flight::{InFlight, Share};
 pub use session::Session;

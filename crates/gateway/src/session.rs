@@ -205,12 +205,7 @@ impl Session {
                 Ok(())
             }
             Command::StmtSendLongData { statement, parameter, data } => {
-                self.statements.long_data(
-                    statement,
-                    parameter,
-                    data,
-                    self.tenant.namespace.limits.max_allowed_packet,
-                );
+                Box::pin(self.long_data(statement, parameter, data, None)).await;
                 Ok(())
             }
             Command::StmtPrepare(_) => Box::pin(self.prepare(request)).await,

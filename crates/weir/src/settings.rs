@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub workers: Option<NonZero<usize>>,
     /// Client connections at once.
     pub client_connections: usize,
-    /// Bytes of requests that are held in memory at once.
+    /// Bytes of large requests and answers that are held in memory at once.
     pub bytes_in_flight: usize,
     /// How long a login may take.
     pub login_timeout: Duration,
@@ -200,8 +200,10 @@ stored! {
         /// Client connections at once, of all namespaces; one more gets error 1040. The process must be allowed to open
         /// as many files, and one for each connection to a server.
         default client_connections: u32 = 10_000, within (1, 1_000_000);
-        /// Bytes of large requests that are held in memory at once; who wants more waits.
-        default bytes_in_flight: Bytes = Bytes(256 << 20), within (Bytes(1 << 20), Bytes(1 << 40));
+        /// Bytes of large requests and answers that are held in memory at once: of requests from 128 KiB on, of answers from
+        /// 64 KiB on. A request that wants more waits, for the namespace's `pool.checkout_timeout`; a text over 1 MiB and an
+        /// answer that wants more are passed on in pieces instead.
+        default bytes_in_flight: Bytes = Bytes(256 << 20), within (Bytes(4 << 20), Bytes(1 << 40));
         /// How long a login may take, from the connection on.
         default login_timeout: Duration = Duration::from_secs(10), within (Duration::from_millis(100), Duration::from_secs(300));
     }

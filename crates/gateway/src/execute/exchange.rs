@@ -20,8 +20,11 @@ use crate::{
     session::{Held, Session},
 };
 
-/// An answer is collected up to this size before the first of it goes to the client.
+/// An answer is collected up to this size before the first of it goes to the client, if the process's budget for bytes in
+/// flight has a share for it.
 const COLLECT_UP_TO: usize = 1 << 20;
+/// Up to this size it needs none.
+const COLLECT_FREELY: usize = 64 << 10;
 /// Once an answer streams, it does so in pieces of this size.
 const PIECE: usize = 256 << 10;
 
@@ -72,6 +75,7 @@ impl Session {
         )
         .beginning_at(sequence);
         let mut streamed = false;
+        let mut share = None;
         // the client has the beginning of a packet
         let mut in_packet = false;
         let mut read_already = !buffer.is_empty();
@@ -127,8 +131,15 @@ impl Session {
                         .await;
                 }
             }
-            let limit = if streamed { PIECE / 2 } else { COLLECT_UP_TO };
-            if buffer.len() >= limit || (!streamed && buffer.len() >= self.gateway.collect_limit()) {
+            if !streamed && share.is_none() && buffer.len() >= COLLECT_FREELY {
+                share = self.gateway.in_flight.try_take(COLLECT_UP_TO);
+            }
+            let limit = match (streamed, &share) {
+                (true, _) => PIECE / 2,
+                (false, Some(_)) => COLLECT_UP_TO,
+                (false, None) => COLLECT_FREELY,
+            };
+            if buffer.len() >= limit {
                 // whole packets if possible: after them an error can still be told
                 let n = if end.boundary() > 0 { end.boundary() } else { end.position() };
                 in_packet = end.boundary() == 0;
@@ -136,6 +147,7 @@ impl Session {
                 buffer.drain(..n);
                 end.taken(n);
                 streamed = true;
+                share = None;
             }
             if buffer.capacity() - buffer.len() < 4096 {
                 let more = if streamed { PIECE } else { buffer.capacity() };
@@ -154,7 +166,7 @@ impl Session {
         }
         held.checkout.exchange_ended();
         let tracked = if end.tracked().is_empty() { Vec::new() } else { end.tracked().to_vec() };
-        Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked }))
+        Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked, share }))
     }
 
     /// What the session before may still ask, closes of statements, long data, and the packet, with the server's own
@@ -277,7 +289,7 @@ impl Session {
         let mut summary = *end.summary();
         summary.error = Some(error_code::TOO_BIG_SELECT);
         summary.status = summary.status.or(status);
-        Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new() })
+        Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new(), share: None })
     }
 }
 

@@ -1,5 +1,6 @@
-//! Requests too long to be collected stream to the primary. The text is read as it passes; the last piece is held
-//! back until the whole is understood, since a server runs nothing before it has the last byte.
+//! Long requests. What is collected takes a share of the process's budget for bytes in flight first. Texts too long to be
+//! collected stream to the primary: the text is read as it passes; the last piece is held back until the whole is
+//! understood, since a server runs nothing before it has the last byte.
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use weir_backend::ConnectionError;
 use weir_plan::{Plan, Target, plan};
 use weir_sql::{Analyzer, Statement};
 use weir_wire::{
-    command::com,
+    command::{Command, com},
     error_code::{self, ErrorCode},
     framer::{HEADER_LEN, Header},
     response_end::Expect,
@@ -21,42 +22,73 @@ use crate::{
     session::{Held, Session},
 };
 
+/// A longer text is not collected: it streams to the server.
+const COLLECT_UP_TO: usize = 1 << 20;
 /// Pieces in which a long request passes.
 const PIECE: usize = 256 << 10;
 
 impl Session {
     /// A request whose packet is not in the buffer whole.
     pub(crate) async fn large(&mut self, request: &mut Request) -> Result<(), SessionError> {
-        if request.payload().first() == Some(&com::QUERY) {
-            return self.large_query(request).await;
-        }
-        // the types of a prepared statement's parameters may have to be put in, which moves everything behind them:
-        // other commands are collected, within the budget for bytes in flight
-        let limit = self.max_allowed_packet();
-        let mut whole = request.packet().to_vec();
-        let mut body = Body::new(&whole, limit)?;
-        let mut budget = self.gateway.in_flight(whole.len()).await?;
-        let mut over = false;
-        while let Some(piece) = body.next(self).await? {
-            over |= body.over_limit();
-            if !over && body.piece_is_text {
-                budget.grow(piece.len()).await?;
-                whole.extend_from_slice(&piece);
-            }
-        }
-        if over {
-            return Err(too_large(body.next_sequence));
-        }
-        let mut collected = Request::collected(whole);
-        let served = Box::pin(self.serve(&mut collected)).await;
-        drop(budget);
+        let mut body = Body::new(request.packet(), self.max_allowed_packet())?;
+        let streams = body.total > COLLECT_UP_TO && request.payload().first() == Some(&com::QUERY);
+        let served = if streams {
+            self.large_query(request, &mut body).await
+        } else {
+            // the types of a prepared statement's parameters may have to be put in, which moves everything behind them:
+            // other commands are collected
+            self.collected(request, &mut body).await
+        };
         match served {
-            Err(SessionError::Refused(refused)) => Err(SessionError::RefusedAt(refused, body.next_sequence)),
+            Err(SessionError::Refused(refused)) => {
+                // the client's next command is behind the rest of this one
+                body.skip(self).await?;
+                if request.payload().first() == Some(&com::STMT_SEND_LONG_DATA) {
+                    // has no answer: the execution has
+                    self.refuse_long_data(request.payload(), refused);
+                    return Ok(());
+                }
+                Err(SessionError::RefusedAt(refused, body.next_sequence))
+            }
             served => served,
         }
     }
 
-    async fn large_query(&mut self, request: &mut Request) -> Result<(), SessionError> {
+    async fn collected(&mut self, request: &mut Request, body: &mut Body) -> Result<(), SessionError> {
+        if body.over_limit() {
+            return Err(too_large().into());
+        }
+        let patience = self.tenant.namespace.pool.checkout_timeout;
+        // all that is known to come at once: who holds a part waits for nothing more
+        let mut share = self.gateway.in_flight.take(body.total, patience).await?;
+        let mut paid = body.total;
+        let mut whole = Vec::with_capacity(HEADER_LEN + body.total);
+        whole.extend_from_slice(request.packet());
+        while let Some(piece) = body.next(self).await? {
+            if body.over_limit() {
+                return Err(too_large().into());
+            }
+            if body.total > paid {
+                share.grow(body.total - paid, patience).await?;
+                paid = body.total;
+            }
+            if body.piece_is_text {
+                whole.extend_from_slice(&piece);
+            }
+        }
+        let mut collected = Request::collected(whole);
+        if let Ok(Command::StmtSendLongData { statement, parameter, data }) =
+            Command::parse(collected.payload())
+        {
+            Box::pin(self.long_data(statement, parameter, data, Some(share))).await;
+            return Ok(());
+        }
+        let served = Box::pin(self.serve(&mut collected)).await;
+        drop(share);
+        served
+    }
+
+    async fn large_query(&mut self, request: &mut Request, body: &mut Body) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none() {
             self.learn_state().await?;
@@ -65,7 +97,9 @@ impl Session {
         let mut reading = Analyzer::new(&wanted.dialect);
         reading.feed(request.payload().get(1..).unwrap_or_default());
         let mut analyzer = Some(reading);
-        let mut body = Body::new(request.packet(), self.max_allowed_packet())?;
+        if body.over_limit() {
+            return Err(too_large().into());
+        }
         let opening = Statement::new();
         let job =
             Job { packet: request.packet(), statement: &opening, expect: Expect::Results, prepared: None };
@@ -79,7 +113,6 @@ impl Session {
             ready = held.checkout.flush_left().await;
         }
         if let Err(error) = ready {
-            body.skip(self).await?;
             return match error {
                 ConnectionError::Server { code, text } => {
                     self.not_ready(held, fresh, Refused::new(code, text))
@@ -93,8 +126,7 @@ impl Session {
         loop {
             let Some(piece) = body.next(self).await? else { break };
             if body.over_limit() {
-                body.skip(self).await?;
-                return Err(self.abandon(held, fresh, too_large(body.next_sequence)));
+                return Err(self.abandon(held, fresh, too_large(), body).await);
             }
             if let (Some(analyzer), true) = (&mut analyzer, body.piece_is_text) {
                 analyzer.feed(&piece);
@@ -107,11 +139,7 @@ impl Session {
                     let (number, sqlstate) = refusal.code();
                     let refused =
                         Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity));
-                    return Err(self.abandon(
-                        held,
-                        fresh,
-                        SessionError::RefusedAt(refused, body.next_sequence),
-                    ));
+                    return Err(self.abandon(held, fresh, refused, body).await);
                 }
             }
             if broken.is_none() {
@@ -145,13 +173,13 @@ impl Session {
     }
 
     /// A server has a part of a request that it will never get the rest of: its connection is closed.
-    fn abandon(&mut self, held: Held, fresh: bool, error: SessionError) -> SessionError {
+    async fn abandon(&mut self, held: Held, fresh: bool, refused: Refused, body: &mut Body) -> SessionError {
         self.handle.set_running(None);
         drop(held);
-        match error {
-            error if fresh => error,
-            SessionError::RefusedAt(refused, _) => SessionError::Fatal(refused),
-            error => error,
+        match body.skip(self).await {
+            Err(error) => error,
+            Ok(()) if fresh => SessionError::Refused(refused),
+            Ok(()) => SessionError::FatalAt(refused, body.next_sequence),
         }
     }
 }
@@ -164,10 +192,8 @@ async fn send(held: &mut Held, bytes: &[u8]) -> Result<(), ConnectionError> {
     Ok(())
 }
 
-fn too_large(sequence: u8) -> SessionError {
-    let refused =
-        Refused::new(error_code::NET_PACKET_TOO_LARGE, "Got a packet bigger than 'max_allowed_packet' bytes");
-    SessionError::RefusedAt(refused, sequence)
+fn too_large() -> Refused {
+    Refused::new(error_code::NET_PACKET_TOO_LARGE, "Got a packet bigger than 'max_allowed_packet' bytes")
 }
 
 /// The rest of a request: where it is in its packets.

@@ -18,6 +18,7 @@ use crate::{
     client::Request,
     error::{Refused, SessionError},
     execute::{Job, Prepared, put_id},
+    in_flight::Share,
 };
 
 use super::{Session, diagnostics::Row, pin::Pins};
@@ -35,8 +36,17 @@ pub(crate) struct Entry {
     types: Box<[u8]>,
     /// COM_STMT_SEND_LONG_DATA packets, waiting for the execution.
     long_data: Vec<u8>,
-    /// Parameters that have long data: their values are not in the packet.
-    too_long: bool,
+    /// Of the budget for bytes in flight, for the long data.
+    share: Option<Share>,
+    /// The long data could not be kept: what the execution answers.
+    refused: Option<Refused>,
+}
+
+impl Entry {
+    fn forget_long_data(&mut self) {
+        self.long_data = Vec::new();
+        self.share = None;
+    }
 }
 
 /// All statements of a session.
@@ -67,12 +77,8 @@ impl Statements {
 
     /// Keeps a piece of a parameter until the statement is executed. A failure is told at execution, since this
     /// command has no answer.
-    pub(crate) fn long_data(&mut self, id: u32, parameter: u16, data: &[u8], limit: u32) {
+    fn long_data(&mut self, id: u32, parameter: u16, data: &[u8]) {
         let Some(entry) = self.by_id.get_mut(&id) else { return };
-        if entry.long_data.len() + data.len() > limit as usize {
-            entry.too_long = true;
-            return;
-        }
         let mut payload = Vec::with_capacity(data.len() + 7);
         payload.push(com::STMT_SEND_LONG_DATA);
         payload.extend_from_slice(&id.to_le_bytes());
@@ -104,6 +110,37 @@ impl Statements {
 }
 
 impl Session {
+    /// COM_STMT_SEND_LONG_DATA: has no answer. What is kept takes a share of the budget for bytes in flight, or is refused
+    /// when the statement is executed. `paid`: the share that the data have already.
+    pub(crate) async fn long_data(&mut self, id: u32, parameter: u16, data: &[u8], paid: Option<Share>) {
+        let limits = &self.tenant.namespace.limits;
+        let patience = self.tenant.namespace.pool.checkout_timeout;
+        let Some(entry) = self.statements.by_id.get_mut(&id).filter(|entry| entry.refused.is_none()) else {
+            return;
+        };
+        if entry.long_data.len() + data.len() > limits.max_allowed_packet as usize {
+            let text = "Got a packet bigger than 'max_allowed_packet' bytes";
+            entry.refused = Some(Refused::new(error_code::NET_PACKET_TOO_LARGE, text));
+            return entry.forget_long_data();
+        }
+        let share = entry.share.get_or_insert_with(|| self.gateway.in_flight.share());
+        if let Some(paid) = paid {
+            share.merge(paid);
+        } else if let Err(refused) = share.grow(data.len(), patience).await {
+            entry.refused = Some(refused);
+            return entry.forget_long_data();
+        }
+        self.statements.long_data(id, parameter, data);
+    }
+
+    /// COM_STMT_SEND_LONG_DATA that was not even read: the execution says why.
+    pub(crate) fn refuse_long_data(&mut self, payload: &[u8], refused: Refused) {
+        let id = payload.get(1..5).and_then(|id| id.try_into().ok()).map(u32::from_le_bytes);
+        let Some(entry) = id.and_then(|id| self.statements.by_id.get_mut(&id)) else { return };
+        entry.refused.get_or_insert(refused);
+        entry.forget_long_data();
+    }
+
     fn is_mariadb(&self) -> bool {
         match &self.wanted {
             Some(wanted) => wanted.dialect.flavour == weir_sql::Flavour::MariaDb,
@@ -172,7 +209,8 @@ impl Session {
                 parameters: prepared.parameters,
                 types: Box::default(),
                 long_data: Vec::new(),
-                too_long: false,
+                share: None,
+                refused: None,
             });
             // the first packet of the answer has the id where commands have it
             put_id(&mut answer.rest, own);
@@ -199,12 +237,9 @@ impl Session {
         };
         let long_data = std::mem::take(&mut entry.long_data);
         let mut definition = Arc::clone(&entry.definition);
-        if std::mem::take(&mut entry.too_long) {
-            return Err(Refused::new(
-                error_code::NET_PACKET_TOO_LARGE,
-                "Got a packet bigger than 'max_allowed_packet' bytes",
-            )
-            .into());
+        let _until_the_answer = entry.share.take();
+        if let Some(refused) = entry.refused.take() {
+            return Err(refused.into());
         }
         let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
         if opens_cursor && self.statements.shares_cursor(id, &definition) {
@@ -323,8 +358,8 @@ impl Session {
         let Some(entry) = self.statements.by_id.get_mut(&id) else {
             return Err(self.unknown(id, "mysqld_stmt_reset"));
         };
-        entry.long_data = Vec::new();
-        entry.too_long = false;
+        entry.forget_long_data();
+        entry.refused = None;
         let definition = Arc::clone(&entry.definition);
         self.close_cursor(id, &definition);
         self.ok().await

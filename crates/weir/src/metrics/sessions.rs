@@ -8,11 +8,12 @@ use weir_gateway::{Gateway, handle::Phase, tenant::Tenant};
 use super::page::Page;
 
 /// Phases of a session that is logged in, and their names.
-const PHASES: [(Phase, &str); 4] = [
+const PHASES: [(Phase, &str); 5] = [
     (Phase::Idle, "idle"),
     (Phase::IdleHolding, "idle_holding"),
     (Phase::Busy, "busy"),
     (Phase::Writing, "writing"),
+    (Phase::Reading, "reading"),
 ];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, tenants: &[&Arc<Tenant>]) -> fmt::Result {
@@ -26,10 +27,20 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, tenants: &[&Arc<Tena
         "Client connections that there may be at once (limits.client_connections).",
         &gateway.limits.client_connections,
     )?;
+    page.process_gauge(
+        "weir_in_flight_bytes",
+        "Memory taken by large requests and answers.",
+        &gateway.in_flight.held(),
+    )?;
+    page.process_gauge(
+        "weir_in_flight_bytes_limit",
+        "Memory that large requests and answers may take (limits.bytes_in_flight).",
+        &gateway.in_flight.limit(),
+    )?;
     page.gauge(
         "weir_sessions",
         "Sessions by namespace and phase: idle, idle_holding (a transaction or a pin is open), busy, writing (the \
-         client takes no bytes); login, with an empty namespace, is not logged in yet.",
+         client takes no bytes), reading (the client sends no more of a large request); login, with an empty namespace, is not logged in yet.",
         samples(gateway, tenants),
     )
 }
