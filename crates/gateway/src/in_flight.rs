@@ -127,29 +127,29 @@ impl Share {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_taken_is_given_back_and_what_is_not_there_is_waited_for_in_vain() {
         let budget = InFlight::new(8 << 20);
-        let second = Duration::from_secs(1);
-        let mut share = budget.take(5 << 20, second).await.unwrap();
+        let moment = Duration::from_millis(10);
+        let mut share = budget.take(5 << 20, moment).await.unwrap();
         assert!(budget.try_take(4 << 20).is_none());
-        let refused = budget.take(4 << 20, second).await.unwrap_err();
+        let refused = budget.take(4 << 20, moment).await.unwrap_err();
         assert_eq!(refused.code, error_code::TOO_MANY_USER_CONNECTIONS);
         for _ in 0..100 {
-            share.grow(1000, second).await.unwrap();
+            share.grow(1000, moment).await.unwrap();
         }
         assert!(budget.held() >= (5 << 20) + 100_000 && budget.held() < 6 << 20, "{}", budget.held());
-        assert_eq!(share.grow(3 << 20, second).await.unwrap_err().code, error_code::NET_PACKET_TOO_LARGE);
+        assert_eq!(share.grow(3 << 20, moment).await.unwrap_err().code, error_code::NET_PACKET_TOO_LARGE);
         let mut both = budget.share();
         both.merge(share);
         both.merge(budget.try_take(1 << 20).unwrap());
         assert!(budget.held() > 6 << 20);
         drop(both);
         assert_eq!(budget.held(), 0);
-        let all = budget.take(8 << 20, second).await.unwrap();
+        let all = budget.take(8 << 20, moment).await.unwrap();
         assert_eq!(budget.held(), budget.limit());
         drop(all);
-        let refused = budget.take((8 << 20) + 1, second).await.unwrap_err();
+        let refused = budget.take((8 << 20) + 1, moment).await.unwrap_err();
         assert_eq!(refused.code, error_code::NET_PACKET_TOO_LARGE);
     }
 }
