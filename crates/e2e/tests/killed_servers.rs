@@ -171,10 +171,11 @@ fn small_results(cluster: &Cluster, weir: &Weir, login: &Login) -> Result<()> {
         }
         end(cluster, how, SLOW)?;
         let answer = client.read_answer(Expect::Results)?;
-        // a killed connection may still say so itself
+        // a killed connection may still say so itself; and a read of which nothing had come yet is asked again
         let number = answer.error_number();
         let told = number == 2013 || (how == End::Connection && [1317, 1927].contains(&number));
-        ensure!(told, "{how:?}: {answer:?}");
+        let whole = how == End::Connection && number == 0 && answer.rows()?.len() == 40;
+        ensure!(told || whole, "{how:?}: {answer:?}");
         if how == End::Process {
             down(weir)?;
             cluster.restart_instance(0)?;
