@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_e2e::client::{Client, Login};
+use weir_e2e::client::{Client, Expect, Login};
 use weir_e2e::general_log::{GeneralLog, Runs};
 use weir_e2e::on_both_servers;
 use weir_e2e::weir::{Options, User, Weir};
@@ -25,6 +25,7 @@ on_both_servers!(
     a_read_only_user_changes_nothing,
     every_replica_is_guarded_though_its_server_is_not,
     reads_are_spread_by_weight,
+    what_is_in_flight_is_spread_by_weight,
 );
 
 const DATABASE: &str = "e2e_split";
@@ -524,6 +525,39 @@ fn reads_are_spread_by_weight(cluster: &'static Cluster) -> Result<()> {
         weir.stop()?;
     }
     ensure!(wrong.is_empty(), "not by weight:\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Long reads, begun one after the other: no replica has much more than its share of them at once.
+fn what_is_in_flight_is_spread_by_weight(cluster: &'static Cluster) -> Result<()> {
+    const READS: usize = 8;
+    let _alone = alone(cluster);
+    start(cluster)?.stop()?;
+    for (weights, expected) in [([1, 1], [4, 4]), ([3, 1], [6, 2]), ([7, 1], [7, 1])] {
+        let mut options = Options::on(cluster)?.users(vec![User::new("split", "split-password")]);
+        for (n, weight) in weights.iter().enumerate() {
+            options = options.set(&format!("slices.0.replicas.{n}.weight"), *weight);
+        }
+        let weir = Weir::start(&options)?;
+        let mut clients = Vec::new();
+        for n in 1..=READS {
+            let mut client = weir.connect(&login(Split))?;
+            client.send(b"\x03SELECT SLEEP(3), 'e2e in flight'")?;
+            clients.push(client);
+            weir.wait_for("it runs", PATIENCE, |m| {
+                m.sum("weir_statements_to_replica_total", &[]) == n as f64
+            })?;
+        }
+        let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(3), ''e2e in flight%'";
+        for (index, wanted) in (1..).zip(expected) {
+            let seen: i64 = cluster.value(index, running)?.parse()?;
+            ensure!((seen - wanted).abs() <= 1, "weights {weights:?}: {seen} run on replica {index}");
+        }
+        for mut client in clients {
+            ensure!(client.read_answer(Expect::Results)?.error().is_none(), "a read failed");
+        }
+        weir.stop()?;
+    }
     Ok(())
 }
 
