@@ -29,6 +29,7 @@ on_both_servers!(
     logins_at_the_server_cut_at_every_byte,
     greetings_that_are_none,
     answers_that_are_none,
+    a_long_list_of_databases,
 );
 
 const TABLES: &str = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(50)); \
@@ -409,6 +410,41 @@ fn greetings_that_are_none(cluster: &'static Cluster) -> Result<()> {
             rig.serves().with_context(|| what.to_owned())?;
         }
     }
+    rig.is_as_before()
+}
+
+/// However long the server's list is, nothing in it passes that the namespace does not allow.
+fn a_long_list_of_databases(cluster: &'static Cluster) -> Result<()> {
+    let allowed = toml::Value::Array(vec!["mine_7".into(), "mine_29999".into()]);
+    let rig = Rig::start(cluster, "list", |options| options.set("allowed_databases", allowed))?;
+    let column: &[u8] = b"\x03def\0\0\0\x08Database\0\x0c\x2d\0\0\x01\0\0\xfd\x01\0\0\0\0";
+    let list = |names: u32| {
+        let mut bytes = Vec::new();
+        let mut sequence = weir_wire::write_packet(&mut bytes, 1, b"\x01");
+        sequence = weir_wire::write_packet(&mut bytes, sequence, column);
+        for number in 0..names {
+            for name in [format!("mine_{number}"), format!("secret_{number}_{}", "x".repeat(40))] {
+                let row = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+                sequence = weir_wire::write_packet(&mut bytes, sequence, &row);
+            }
+        }
+        weir_wire::write_packet(&mut bytes, sequence, b"\xfe\0\0\x02\0\0\0");
+        bytes
+    };
+    let old = Capabilities::DEPRECATE_EOF | Capabilities::SESSION_TRACK;
+    for login in [rig.weir.login(), rig.weir.login().without(old)] {
+        let mut client = rig.weir.connect(&login)?;
+        rig.back.arm(Fault::Answer(b"SHOW DATABASES".to_vec(), list(30_000), Then::Silence));
+        let names = client.rows("SHOW DATABASES")?;
+        ensure!(rig.back.disarm(), "the server itself was asked");
+        ensure!(names == [[Some("mine_7".to_owned())], [Some("mine_29999".to_owned())]], "{names:?}");
+        ensure!(client.value("SELECT 1")? == "1");
+    }
+    let mut client = rig.weir.client()?;
+    rig.back.arm(Fault::Answer(b"SHOW DATABASES".to_vec(), list(300_000), Then::Silence));
+    let answer = client.query("SHOW DATABASES")?;
+    ensure!(answer.error().is_some_and(|e| e.message.contains("databases is longer")), "{answer:?}");
+    drop(client);
     rig.is_as_before()
 }
 

@@ -24,9 +24,6 @@ impl Session {
     ) -> Result<bool, SessionError> {
         let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
         let (answer, _) = self.run_job(&job, Target::Primary).await?;
-        if answer.streamed {
-            return Err(SessionError::Quit);
-        }
         let failed = answer.summary.error.is_some();
         let out = if failed {
             answer.rest

@@ -5,6 +5,7 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_backend::{ConnectionError, Questions, Stream};
+use weir_sql::Effects;
 use weir_wire::{
     error_code,
     framer::{HEADER_LEN, Header, MAX_PAYLOAD},
@@ -25,6 +26,8 @@ use crate::{
 const COLLECT_UP_TO: usize = 1 << 20;
 /// Up to this size it needs none.
 const COLLECT_FREELY: usize = 64 << 10;
+/// An answer out of which Weir takes rows is never longer, bytes.
+const MOST_WHOLE: usize = 16 << 20;
 /// Once an answer streams, it does so in pieces of this size.
 const PIECE: usize = 256 << 10;
 
@@ -47,7 +50,11 @@ impl Session {
                 return Ok(Attempt::NoAnswer(error));
             }
         }
-        self.receive(held, job.expect, sequence_after(job.packet), fresh).await
+        let passage = match job.statement.effects.contains(Effects::SHOW_DATABASES) {
+            true => Passage::Whole,
+            false => Passage::Streams,
+        };
+        self.receive(held, job.expect, passage, sequence_after(job.packet), fresh).await
     }
 
     /// Reads the answer whose first packet has id `sequence`.
@@ -55,6 +62,7 @@ impl Session {
         &mut self,
         held: &mut Held,
         expect: Expect,
+        passage: Passage,
         sequence: u8,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
@@ -139,7 +147,12 @@ impl Session {
                 (false, Some(_)) => COLLECT_UP_TO,
                 (false, None) => COLLECT_FREELY,
             };
-            if buffer.len() >= limit {
+            if passage == Passage::Whole {
+                if buffer.len() >= MOST_WHOLE {
+                    let text = format!("the server's list of databases is longer than {MOST_WHOLE} bytes");
+                    return Err(SessionError::Fatal(Refused::new(error_code::UNKNOWN, text)));
+                }
+            } else if buffer.len() >= limit {
                 // whole packets if possible: after them an error can still be told
                 let n = if end.boundary() > 0 { end.boundary() } else { end.position() };
                 in_packet = end.boundary() == 0;
@@ -291,6 +304,15 @@ impl Session {
         summary.status = summary.status.or(status);
         Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new(), share: None })
     }
+}
+
+/// How an answer goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// In pieces, if it is large.
+    Streams,
+    /// Only once all of it is there: Weir may take rows out of it.
+    Whole,
 }
 
 /// What the client has of an answer.

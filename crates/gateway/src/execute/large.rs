@@ -15,7 +15,7 @@ use weir_wire::{
     response_end::Expect,
 };
 
-use super::{Attempt, Job};
+use super::{Attempt, Job, exchange::Passage};
 use crate::{
     client::{ClientError, Request},
     error::{Refused, SessionError},
@@ -147,10 +147,12 @@ impl Session {
             }
         }
         // a server that closed may have said why: then that is the answer
-        let attempt = match self.receive(&mut held, Expect::Results, body.next_sequence, fresh).await {
-            Ok(attempt) => attempt,
-            Err(error) => return Err(self.walk_away(held, error)),
-        };
+        let attempt =
+            match self.receive(&mut held, Expect::Results, Passage::Streams, body.next_sequence, fresh).await
+            {
+                Ok(attempt) => attempt,
+                Err(error) => return Err(self.walk_away(held, error)),
+            };
         let answer = match (attempt, broken) {
             (Attempt::Answered(answer), _) => answer,
             (Attempt::NotSent(error) | Attempt::NoAnswer(error), broken) => {
