@@ -41,8 +41,7 @@ pub struct ProcessLimits {
 /// See the module's text.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Upper bounds of the process.
-    pub limits: ProcessLimits,
+    limits: ArcSwap<ProcessLimits>,
     /// Keys and caches of logins.
     pub keys: LoginKeys,
     /// One for each core.
@@ -82,8 +81,19 @@ impl Gateway {
             next_id: AtomicU32::new(FIRST_ID),
             in_flight: InFlight::new(limits.bytes_in_flight),
             draining: AtomicBool::new(false),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
         }
+    }
+
+    /// Upper bounds of the process.
+    #[must_use]
+    pub fn limits(&self) -> Arc<ProcessLimits> {
+        self.limits.load_full()
+    }
+
+    /// Changes them, for whoever comes from now on; but `bytes_in_flight` stays as it is.
+    pub fn set_limits(&self, limits: ProcessLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Version of the configuration that is in force.
@@ -132,7 +142,7 @@ impl Gateway {
     /// Enters a new client connection. `None` if there are too many.
     #[must_use]
     pub fn admit(&self, worker: &Worker) -> Option<Arc<Handle>> {
-        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.limits.client_connections {
+        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.limits.load().client_connections {
             self.connections.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
@@ -196,7 +206,7 @@ impl Gateway {
     /// Once a tick, on worker 0: ends what has waited for too long.
     pub fn sweep_sessions(&self) {
         let (_, tenants) = self.tenants();
-        let login_limit = ticks(self.limits.login_timeout);
+        let login_limit = ticks(self.limits.load().login_timeout);
         let handles: Vec<Arc<Handle>> =
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let now = self.workers.first().map_or(0, |w| w.now());

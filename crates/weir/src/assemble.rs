@@ -138,6 +138,11 @@ impl Assembled {
         Ok(built.old_pools)
     }
 
+    /// Certificate and keys are elsewhere from now on; they are read with the next [`reload_keys`](Self::reload_keys).
+    pub(crate) fn set_keys(&mut self, keys: KeyPlaces) {
+        self.keys = keys;
+    }
+
     /// Reads certificate and keys again. New connections get the new ones; what cannot be used is told, and the old
     /// one stays. Returns whether all could be used.
     pub(crate) fn reload_keys(&self) -> bool {

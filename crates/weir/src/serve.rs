@@ -16,9 +16,12 @@ use tokio::{
 
 use crate::{
     assemble::{Assembled, Drained, Parts, shown_address},
+    cli::serve::{key_places, process_limits},
     http,
     namespaces::Namespaces,
+    settings::InForce,
     status::Status,
+    telemetry::Level,
 };
 
 /// How often it is looked whether a namespace's file changed.
@@ -35,8 +38,10 @@ pub(crate) struct Service {
     pub namespaces: Namespaces,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` is nowhere.
     pub http: Option<SocketAddr>,
-    /// How long sessions have to end after TERM.
-    pub drain_timeout: Duration,
+    /// The settings that all of this is made of.
+    pub in_force: InForce,
+    /// How much is logged.
+    pub level: Level,
 }
 
 impl Service {
@@ -61,7 +66,7 @@ impl Service {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = self.parts.workers, "weir starts");
         let loaded = self.namespaces.load()?;
         status.reloaded(loaded.whole);
-        let assembled = Assembled::start(self.parts.clone(), loaded.snapshot)?;
+        let mut assembled = Assembled::start(self.parts.clone(), loaded.snapshot)?;
         for address in &assembled.addresses {
             tracing::info!(address = shown_address(address), "listening for clients");
         }
@@ -73,9 +78,9 @@ impl Service {
         let count = assembled.gateway.tenants().1.by_name.len();
         tracing::info!(count, "namespaces in force");
 
-        let end = self.follow(&assembled, &status, &mut signals).await;
+        let end = self.follow(&mut assembled, &status, &mut signals).await;
         match end {
-            End::Drain => drain(&assembled, self.drain_timeout, &mut signals).await,
+            End::Drain => drain(&assembled, self.in_force.settings().drain_timeout, &mut signals).await,
             End::Now => {
                 tracing::info!("interrupted: sessions are cut off");
                 assembled.cut_off().await;
@@ -87,7 +92,7 @@ impl Service {
     }
 
     /// Takes over changes of configuration, until a signal tells to end.
-    async fn follow(&mut self, assembled: &Assembled, status: &Status, signals: &mut Signals) -> End {
+    async fn follow(&mut self, assembled: &mut Assembled, status: &Status, signals: &mut Signals) -> End {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.tick().await;
@@ -96,10 +101,11 @@ impl Service {
                 _ = signals.terminate.recv() => return End::Drain,
                 _ = signals.interrupt.recv() => return End::Now,
                 _ = signals.hangup.recv() => {
-                    tracing::info!("hangup: reading namespaces, certificate and keys again");
+                    tracing::info!("hangup: reading settings, namespaces, certificate and keys again");
+                    let settings = self.resettle(assembled);
                     let keys = assembled.reload_keys();
                     let namespaces = self.reload(assembled);
-                    status.reloaded(keys && namespaces);
+                    status.reloaded(settings && keys && namespaces);
                 }
                 _ = poll.tick() => {
                     if self.namespaces.have_changed() {
@@ -108,6 +114,21 @@ impl Service {
                         status.reloaded(namespaces);
                     }
                 }
+            }
+        }
+    }
+
+    /// Reads the settings again and gives them to whom they concern. Returns whether they are valid.
+    fn resettle(&mut self, assembled: &mut Assembled) -> bool {
+        let whole = self.in_force.reread();
+        let settings = self.in_force.settings();
+        assembled.gateway.set_limits(process_limits(settings));
+        assembled.set_keys(key_places(settings));
+        match self.level.set(&settings.log_level) {
+            Ok(()) => whole,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the log level stays as it was");
+                false
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The settings of a process: `weir.toml`.
 
 mod admit;
+mod in_force;
 mod value;
 
 use std::{
@@ -22,6 +23,7 @@ use weir_catalog::{
 use weir_store::Machine;
 use weir_wire::server_version::{Flavour, ServerVersion};
 
+pub(crate) use in_force::InForce;
 pub(crate) use value::{ListenAddress, LogLevel, MetricsAddress, VersionText};
 
 /// Settings of a process, valid by construction.
@@ -134,7 +136,9 @@ choice! {
 
 stored! {
     /// Settings of a process. Every key may be left out: then Weir listens on 127.0.0.1:3306 and serves the namespaces
-    /// in the directory `namespaces` beside this file. Paths are relative to this file's directory.
+    /// in the directory `namespaces` beside this file. Paths are relative to this file's directory. HUP makes a running
+    /// Weir read the file again: `tls`, `log.level`, `drain_timeout` and, but for `bytes_in_flight`, `limits` change at once;
+    /// what else has changed waits for the next start, and the log says so.
     pub struct SettingsDraft {
         /// The directory that holds a file for each namespace.
         default namespaces_dir: PathBuf = PathBuf::from("namespaces");
@@ -147,7 +151,7 @@ stored! {
         optional zone: Zone;
         /// Places where clients arrive. Without any, there is one with the defaults.
         list listeners: ListenerDraft;
-        /// Keys that clients meet. Reloaded on HUP.
+        /// Keys that clients meet. Read again on HUP.
         section tls: TlsDraft;
         /// Threads that serve clients.
         section workers: WorkersDraft;

@@ -3,7 +3,9 @@
 use std::{io::IsTerminal, panic};
 
 use anyhow::{Context, Result};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
+};
 
 /// Environment variable that overrides the configured level: `debug`, or `info,weir_backend=debug`.
 pub(crate) const LEVEL_VARIABLE: &str = "WEIR_LOG";
@@ -17,12 +19,28 @@ pub(crate) enum LogForm {
     Json,
 }
 
+/// How much is logged, while the process runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs as much as `level` says from now on; the environment variable still replaces it.
+    ///
+    /// # Errors
+    /// The level cannot be read.
+    pub(crate) fn set(&self, level: &str) -> Result<()> {
+        let filter = filter(std::env::var(LEVEL_VARIABLE).ok().as_deref(), level)?;
+        self.0.reload(filter).context("the log level cannot be changed")
+    }
+}
+
 /// Sends log lines to the standard error stream from now on.
 ///
 /// # Errors
 /// The level cannot be read, or a log is being written already.
-pub(crate) fn start(form: LogForm, level: &str) -> Result<()> {
+pub(crate) fn start(form: LogForm, level: &str) -> Result<Level> {
     let filter = filter(std::env::var(LEVEL_VARIABLE).ok().as_deref(), level)?;
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = registry().with(filter);
     let started = match form {
@@ -31,7 +49,7 @@ pub(crate) fn start(form: LogForm, level: &str) -> Result<()> {
     };
     started.context("the log cannot be started")?;
     log_panics();
-    Ok(())
+    Ok(Level(handle))
 }
 
 fn filter(variable: Option<&str>, level: &str) -> Result<EnvFilter> {

@@ -145,6 +145,54 @@ fn hangup_takes_what_is_valid_and_keeps_the_last_good_version_of_what_is_not() {
 }
 
 #[test]
+fn hangup_takes_settings_that_may_change_and_names_those_that_wait_for_the_next_start() {
+    let folder = Folder::new(SERVERS_DOWN);
+    let weir = Weir::start(&folder);
+    let file = folder.path("weir.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    assert!(weir.get("/metrics").1.contains("weir_client_connections_limit 10000\n"));
+
+    // a comment moves everything; nothing has changed for all that
+    replace(&file, &format!("# moved\n{before}"));
+    weir.signal(Signal::HUP);
+    weir.wait_for("no namespace changed");
+    assert!(!weir.log().contains("next start"), "{}", weir.log());
+
+    let changed = before
+        .replace("login_timeout = \"60s\"", "client_connections = 1\nlogin_timeout = \"500ms\"")
+        + "bytes_in_flight = \"5MiB\"\n[log]\nlevel = \"debug\"\n[workers]\ncount = 3\n";
+    replace(&file, &changed.replace("[[listeners]]", "[[listeners]]\ntls = \"off\""));
+    weir.signal(Signal::HUP);
+    weir.wait_for("key=\"workers.count\"");
+    weir.wait_for("key=\"listeners\"");
+    weir.wait_for("key=\"limits.bytes_in_flight\"");
+    let start = Instant::now();
+    while !weir.get("/metrics").1.contains("weir_client_connections_limit 1\n") {
+        assert!(start.elapsed() < support::PATIENCE, "{}", weir.log());
+    }
+    // the new limits hold: one client, which has half a second to log in
+    let mut silent = TcpStream::connect(weir.clients).unwrap();
+    while !weir.get("/metrics").1.contains("weir_client_connections 1\n") {
+        assert!(start.elapsed() < support::PATIENCE, "{}", weir.log());
+    }
+    let refused = format!("{:#}", login(&weir, "secret").err().unwrap());
+    assert!(refused.contains("1040"), "{refused}");
+    silent.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let cut = std::io::Read::read_to_end(&mut silent, &mut Vec::new()).unwrap();
+    assert!(cut > 0 && start.elapsed() < support::PATIENCE);
+    weir.wait_for("DEBUG");
+
+    replace(&file, &format!("drain_timeuot = \"1s\"\n{before}"));
+    weir.signal(Signal::HUP);
+    weir.wait_for("the settings stay as they were");
+    let log = weir.log();
+    assert!(log.contains("weir.toml:1:") && log.contains("drain_timeout"), "the line is named: {log}");
+    let metrics = weir.get("/metrics").1;
+    assert!(metrics.contains("weir_config_last_reload_successful 0\n"), "{metrics}");
+    assert!(metrics.contains("weir_client_connections_limit 1\n"), "{metrics}");
+}
+
+#[test]
 fn a_changed_file_is_noticed_without_a_signal() {
     let folder = Folder::new(SERVERS_DOWN);
     let weir = Weir::start(&folder);

@@ -135,7 +135,7 @@ impl From<accept::AcceptError> for NoSession {
 
 /// Takes a socket through PROXY header, greeting, TLS and login, then serves its session.
 pub async fn welcome(gateway: Arc<Gateway>, worker: Arc<Worker>, listener: Arc<Listener>, socket: Socket) {
-    let limit = gateway.limits.login_timeout;
+    let limit = gateway.limits().login_timeout;
     // boxed: a session's task should not be as large as its login
     let login = Box::pin(log_in(&gateway, &worker, &listener, socket));
     match tokio::time::timeout(limit, login).await {

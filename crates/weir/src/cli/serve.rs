@@ -13,8 +13,8 @@ use crate::{
     keys::{CertificateFiles, KeyPlaces},
     namespaces::Namespaces,
     serve::Service,
-    settings::{self, ListenerSettings, ListenerTls, LogFormat, Settings},
-    telemetry::{self, LogForm},
+    settings::{self, InForce, ListenerSettings, ListenerTls, LogFormat, Settings},
+    telemetry::{self, Level, LogForm},
 };
 
 use super::render;
@@ -32,30 +32,37 @@ pub(crate) fn run(file: &Path) -> Result<ExitCode> {
         LogFormat::Text => LogForm::Text,
         LogFormat::Json => LogForm::Json,
     };
-    telemetry::start(form, &settings.log_level)?;
+    let level = telemetry::start(form, &settings.log_level)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    service(settings).run()
+    service(InForce::new(file.to_owned(), settings), level).run()
 }
 
-fn service(settings: Settings) -> Service {
+fn service(in_force: InForce, level: Level) -> Service {
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let settings = in_force.settings().clone();
     Service {
+        in_force,
+        level,
         namespaces: Namespaces::new(&settings.namespaces_dir),
         http: settings.metrics,
-        drain_timeout: settings.drain_timeout,
         parts: Parts {
             workers: settings.workers.map_or_else(cores, NonZero::get),
-            limits: ProcessLimits {
-                client_connections: settings.client_connections,
-                bytes_in_flight: settings.bytes_in_flight,
-                login_timeout: settings.login_timeout,
-            },
+            limits: process_limits(&settings),
             keys: key_places(&settings),
             zone: settings.zone,
             listeners: settings.listeners.into_iter().map(listener).collect(),
         },
+    }
+}
+
+/// Upper bounds of the process.
+pub(crate) fn process_limits(settings: &Settings) -> ProcessLimits {
+    ProcessLimits {
+        client_connections: settings.client_connections,
+        bytes_in_flight: settings.bytes_in_flight,
+        login_timeout: settings.login_timeout,
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, tenants: &[&Arc<Tena
     page.process_gauge(
         "weir_client_connections_limit",
         "Client connections that there may be at once (limits.client_connections).",
-        &gateway.limits.client_connections,
+        &gateway.limits().client_connections,
     )?;
     page.process_gauge(
         "weir_in_flight_bytes",

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 
 Weir reads one file of settings for the process, and one file for each namespace. Both are TOML.
 `weir check --config weir.toml` prints everything that is wrong with them, with lines and remedies; with `--live` it also
-logs in to the servers. HUP makes a running Weir read namespaces, certificate and keys again; changed files of namespaces
+logs in to the servers. HUP makes a running Weir read settings, namespaces, certificate and keys again; changed files of namespaces
 are also noticed within seconds. A file of a namespace that is not valid keeps its last good version in force.
 
 A duration is a string of whole numbers with units: `\"500ms\"`, `\"5s\"`, `\"10m\"`, `\"1h30m\"`, `\"7d\"` (also `us`). A size is one
