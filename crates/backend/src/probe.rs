@@ -32,11 +32,24 @@ pub async fn probe_forever(pool: Arc<Pool>, worker: usize) {
         }
         first = false;
         match tokio::time::timeout(pool.settings().connect_timeout * 2, probe(&pool, worker)).await {
-            // a pool that is merely busy is not down: its sessions notice if the server stops answering
-            Ok(Ok(())) | Ok(Err(ProbeError::Checkout)) => {}
+            Ok(Ok(())) => {}
+            // all connections are taken, by long statements or by a server that hangs
+            Ok(Err(ProbeError::Checkout)) => ask_aside(&pool).await,
             Ok(Err(ProbeError::Connection(error))) => pool.probe_failed(&error.to_string()),
             Err(_) => pool.probe_failed("no answer to a ping in time"),
         }
+    }
+}
+
+/// Asks over a connection beyond the budget, if the pool's own have been silent for longer than a login may take.
+async fn ask_aside(pool: &Arc<Pool>) {
+    let limit = pool.settings().connect_timeout;
+    if pool.health().last_sign().elapsed() < limit {
+        return;
+    }
+    match pool.dialer().dial(Class::default(), limit).await {
+        Ok(_) => pool.health().answered(Instant::now()),
+        Err(error) => pool.probe_failed(&error.to_string()),
     }
 }
 

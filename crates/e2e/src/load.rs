@@ -37,6 +37,8 @@ pub struct Waits {
     pub answers: Vec<u64>,
     /// All waits for an answer, sorted.
     pub waits: Vec<Duration>,
+    /// For each of them, how many answers came for others meanwhile; sorted too.
+    pub turns: Vec<u64>,
     /// How long was measured.
     pub took: Duration,
 }
@@ -46,6 +48,14 @@ impl Waits {
     #[must_use]
     pub fn median(&self) -> Duration {
         self.waits.get(self.waits.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The median and the most answers that others got while one waited. It does not depend on how fast the machine
+    /// was meanwhile.
+    #[must_use]
+    pub fn turns_median_and_most(&self) -> (u64, u64) {
+        let at = |index: usize| self.turns.get(index).copied().unwrap_or_default();
+        (at(self.turns.len() / 2), at(self.turns.len().saturating_sub(1)))
     }
 
     /// The longest wait.
@@ -71,6 +81,8 @@ pub struct Load {
     clients: Vec<Looping>,
     request: Vec<u8>,
     buffer: Vec<u8>,
+    /// Answers to all clients so far.
+    turn: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +91,8 @@ struct Looping {
     /// What came of an answer so far.
     partial: Vec<u8>,
     sent: Instant,
+    /// Answers to all clients up to then.
+    sent_at_turn: u64,
     answers: u64,
 }
 
@@ -107,11 +121,17 @@ impl Load {
             poll.registry()
                 .register(&mut stream, Token(index), Interest::READABLE)
                 .context("cannot watch a socket")?;
-            clients.push(Looping { stream, partial: Vec::new(), sent: Instant::now(), answers: 0 });
+            clients.push(Looping {
+                stream,
+                partial: Vec::new(),
+                sent: Instant::now(),
+                sent_at_turn: 0,
+                answers: 0,
+            });
         }
         let mut request = Vec::new();
         weir_wire::write_packet(&mut request, 0, &[&[com::QUERY], sql.as_bytes()].concat());
-        Ok(Load { poll, clients, request, buffer: vec![0; READ_BYTES] })
+        Ok(Load { poll, clients, request, buffer: vec![0; READ_BYTES], turn: 0 })
     }
 
     /// Runs; what was sent during the warm-up is not counted. Every statement sent is waited for.
@@ -119,10 +139,13 @@ impl Load {
     /// # Errors
     /// Any client gets an error, or no answer.
     pub fn run(&mut self, warm_up: Duration, measure: Duration) -> Result<Waits> {
+        for client in &mut self.clients {
+            client.answers = 0;
+        }
         let begun = Instant::now();
         let counted_from = begun + warm_up;
         let until = counted_from + measure;
-        let mut waits = Vec::new();
+        let (mut waits, mut turns) = (Vec::new(), Vec::new());
         for index in 0..self.clients.len() {
             self.send(index)?;
         }
@@ -141,9 +164,11 @@ impl Load {
                     continue;
                 }
                 let now = Instant::now();
+                self.turn += 1;
                 let Some(client) = self.clients.get_mut(index) else { continue };
                 if client.sent >= counted_from {
                     waits.push(now - client.sent);
+                    turns.push(self.turn - client.sent_at_turn);
                     client.answers += 1;
                 }
                 if now < until {
@@ -155,13 +180,15 @@ impl Load {
             ensure!(Instant::now() < until + DRAIN_DEADLINE, "{running} clients wait for an answer in vain");
         }
         waits.sort_unstable();
+        turns.sort_unstable();
         let answers = self.clients.iter().map(|client| client.answers).collect();
-        Ok(Waits { answers, waits, took: measure })
+        Ok(Waits { answers, waits, turns, took: measure })
     }
 
     fn send(&mut self, index: usize) -> Result<()> {
         let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
         client.sent = Instant::now();
+        client.sent_at_turn = self.turn;
         let written = client.stream.write(&self.request).context("the connection is lost")?;
         ensure!(written == self.request.len(), "the socket took half a request");
         Ok(())

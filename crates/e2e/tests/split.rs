@@ -542,13 +542,13 @@ fn what_is_in_flight_is_spread_by_weight(cluster: &'static Cluster) -> Result<()
         let mut clients = Vec::new();
         for n in 1..=READS {
             let mut client = weir.connect(&login(Split))?;
-            client.send(b"\x03SELECT SLEEP(3), 'e2e in flight'")?;
+            client.send(b"\x03SELECT SLEEP(2), 'e2e in flight'")?;
             clients.push(client);
             weir.wait_for("it runs", PATIENCE, |m| {
                 m.sum("weir_statements_to_replica_total", &[]) == n as f64
             })?;
         }
-        let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(3), ''e2e in flight%'";
+        let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(2), ''e2e in flight%'";
         for (index, wanted) in (1..).zip(expected) {
             let seen: i64 = cluster.value(index, running)?.parse()?;
             ensure!((seen - wanted).abs() <= 1, "weights {weights:?}: {seen} run on replica {index}");
@@ -574,7 +574,7 @@ fn read_until(weir: &Weir, stop: &AtomicBool) -> Result<u64> {
 
 /// Waits until reads have reached exactly the instances that are named.
 fn wait_until_read_from(cluster: &Cluster, wanted: [bool; 3]) -> Result<()> {
-    const SOME: u64 = 30;
+    const SOME: u64 = 15;
     let running = |index: usize| cluster.instance(index).is_ok_and(|instance| instance.is_running());
     let count =
         || (0..3).map(|i| if running(i) { selects(cluster, i) } else { Ok(0) }).collect::<Result<Vec<u64>>>();
@@ -621,7 +621,44 @@ fn reads_go_on_while_replicas_stop_and_come_back(flavour: Flavour) -> Result<()>
         done
     })?;
     weir.stop()?;
+    a_replica_that_hangs_is_left_alone_until_it_answers(&cluster)?;
     cluster.stop()
+}
+
+/// It takes connections and says nothing: even with all of its pool's connections taken by reads that hang, this shows.
+fn a_replica_that_hangs_is_left_alone_until_it_answers(cluster: &Cluster) -> Result<()> {
+    let options = Options::on(cluster)?
+        .users(vec![User::new("split", "split-password")])
+        .set("pool.capacity", 2)
+        .set("pool.connect_timeout", "500ms")
+        .set("pool.checkout_timeout", "500ms");
+    let weir = Weir::start(&options)?;
+    read_for_a_while(cluster, &weir, 4, 50)?;
+    let instance = cluster.instance(1)?.address();
+    let is_up = |m: &weir_e2e::weir::Metrics| m.sum("weir_instance_up", &[("instance", &instance)]) == 1.0;
+    let taken = |m: &weir_e2e::weir::Metrics| m.sum("weir_pool_in_use", &[("instance", &instance)]);
+    let mut readers = (0..40).map(|_| Ok(weir.connect(&login(Split))?)).collect::<Result<Vec<_>>>()?;
+    cluster.pause_instance(1)?;
+    let mut sent = 0;
+    while taken(&weir.metrics()?) < 2.0 {
+        let reader = readers.get_mut(sent).context("no read reaches the replica that hangs")?;
+        reader.send(b"\x03SELECT v FROM t WHERE id = 1")?;
+        sent += 1;
+    }
+    let noticed = weir.wait_for("the replica counts as down", PATIENCE, |m| !is_up(m));
+    let mut client = weir.connect(&login(Split))?;
+    let reads =
+        (0..100).map(|_| Ok(client.value("SELECT v FROM t WHERE id = 1")?)).collect::<Result<Vec<_>>>();
+    cluster.resume_instance(1)?;
+    noticed?;
+    ensure!(reads?.iter().all(|value| value == "10"), "wrong answers");
+    for reader in &mut readers[..sent] {
+        // who waited for a connection to it, waited in vain
+        let answer = reader.read_answer(Expect::Results)?;
+        ensure!(matches!(answer.error_number(), 0 | 1203), "{answer:?}");
+    }
+    weir.wait_for("the replica counts as up", PATIENCE, is_up)?;
+    weir.stop()
 }
 
 #[test]
