@@ -1,7 +1,7 @@
 //! A relay that does damage on demand: cuts connections at a byte, answers in the server's place.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -65,7 +65,15 @@ impl Relay {
     /// # Errors
     /// No port is free.
     pub fn start(target: u16) -> Result<Relay> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free for the relay")?;
+        Relay::start_at(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// The same on another loopback address: under a name that a certificate does not have.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn start_at(host: Ipv4Addr, target: u16) -> Result<Relay> {
+        let listener = TcpListener::bind((host, 0)).context("no port is free for the relay")?;
         let address = listener.local_addr().context("no port is free for the relay")?;
         let shared = Arc::new(Shared {
             target: SocketAddr::from(([127, 0, 0, 1], target)),
