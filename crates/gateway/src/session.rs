@@ -37,7 +37,7 @@ use crate::{
     worker::Worker,
 };
 
-use diagnostics::Diagnostics;
+use diagnostics::{Diagnostics, OwnAnswer};
 use pin::Pins;
 use prepared::Statements;
 pub(crate) use state::{TRACKERS, has_tracker};
@@ -244,6 +244,7 @@ impl Session {
             1 => self.multi_statements = false,
             _ => return Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into()),
         }
+        self.answered_here(OwnAnswer::Eof);
         let mut out = self.worker.buffer();
         answer::eof(&mut out, 1, self.client.flags, self.status);
         let written = self.client.write(&out).await;
@@ -299,6 +300,7 @@ impl Session {
     }
 
     async fn ok(&mut self) -> Result<(), SessionError> {
+        self.answered_here(OwnAnswer::Ok);
         let mut out = self.worker.buffer();
         answer::ok(&mut out, 1, self.client.flags, self.status);
         let written = self.client.write(&out).await;

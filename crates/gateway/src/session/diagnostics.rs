@@ -8,6 +8,7 @@
 
 mod conditions;
 mod get;
+mod own;
 mod question;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::{
 
 use super::{Held, Session};
 use conditions::Conditions;
+pub(super) use own::OwnAnswer;
 pub(super) use question::{ANSWERED_HERE, Row};
 
 /// After it a connection has no warnings and no error. On MariaDB only a statement that uses a table clears them.
@@ -40,6 +42,8 @@ pub(crate) struct Diagnostics {
     /// Warnings and error of the last statement that does not keep those before it.
     conditions: Known<Conditions>,
     row_count: i64,
+    /// A command after the last statement that no connection has seen.
+    own_answer: Option<OwnAnswer>,
     /// Counts the session's statements.
     number: u32,
     /// What connections tell.
@@ -151,6 +155,7 @@ impl Session {
     /// A statement was answered on `held`.
     pub(super) fn note(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
         let before = self.diagnostics.pending();
+        self.diagnostics.own_answer = None;
         self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
         // statements of other sessions that were sent behind this one have wiped out what the connection knew
         let alone = !held.checkout.has_riders();

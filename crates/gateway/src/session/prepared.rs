@@ -26,6 +26,9 @@ use super::{Session, diagnostics::Row, pin::Pins};
 /// Statements that one session may have prepared at once: the servers' default `max_prepared_stmt_count`.
 const MOST_STATEMENTS: usize = 16_382;
 
+/// Flags of COM_STMT_EXECUTE that ask for a cursor: read only, for update, scrollable.
+const CURSOR_FLAGS: u8 = 0x07;
+
 /// One of the session's statements.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -241,7 +244,7 @@ impl Session {
         if let Some(refused) = entry.refused.take() {
             return Err(refused.into());
         }
-        let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & 0x07 != 0);
+        let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & CURSOR_FLAGS != 0);
         if opens_cursor && self.statements.shares_cursor(id, &definition) {
             definition = Arc::new(Definition {
                 text: definition.text.clone(),
@@ -271,13 +274,16 @@ impl Session {
         let packet = with_types.as_deref().unwrap_or_else(|| request.packet());
         let prepared = Prepared { definition: &definition, long_data: &long_data };
         let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: Some(prepared) };
-        let result = if opens_cursor {
-            Box::pin(self.execute_with_cursor(id, &job, target)).await
-        } else {
-            match counts {
-                Some(count) => Box::pin(self.answer_count(&job, count, Row::Binary)).await,
-                None => self.execute(&job, target).await,
+        let result = match counts {
+            // one row: the server decides whether a statement has a cursor, and this one needs none
+            Some(count) if opens_cursor => {
+                let packet = without_cursor(packet);
+                let job = Job { packet: &packet, ..job };
+                Box::pin(self.answer_count(&job, count, Row::Binary)).await
             }
+            Some(count) => Box::pin(self.answer_count(&job, count, Row::Binary)).await,
+            None if opens_cursor => Box::pin(self.execute_with_cursor(id, &job, target)).await,
+            None => self.execute(&job, target).await,
         };
         let failed = !matches!(result, Ok(false));
         self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
@@ -404,6 +410,15 @@ impl Session {
         })
         .await
     }
+}
+
+/// The same COM_STMT_EXECUTE, without the wish for a cursor.
+fn without_cursor(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if let Some(flags) = packet.get_mut(HEADER_LEN + 5) {
+        *flags &= !CURSOR_FLAGS;
+    }
+    packet
 }
 
 impl Entry {

@@ -136,6 +136,9 @@ impl Session {
         }
         let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
         if !asks_found_rows && self.held.as_ref().is_some_and(|held| self.ran_last_on(held) && there(held)) {
+            if statement.effects.contains(Effects::READS_ROW_COUNT) {
+                self.repeat_own_answer().await?;
+            }
             return Ok(None);
         }
         self.count_asked(statement, Question::read(&definition.text)).await
@@ -217,6 +220,9 @@ impl Session {
         let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
         let there = self.held.as_ref().is_some_and(|held| self.ran_last_on(held));
         if there && (!asks_found_rows || question != Some(Question::FoundRows)) {
+            if statement.effects.contains(Effects::READS_ROW_COUNT) {
+                self.repeat_own_answer().await?;
+            }
             // what FOUND_ROWS() is there may come from a statement of another session's before ours
             let ours = matches!(self.diagnostics.found_rows, Known::At(n) if n == self.diagnostics.number);
             return match asks_found_rows && !ours && !self.select_was_last() {
