@@ -13,7 +13,7 @@ fn what_weir_answers_itself_counts(cluster: &'static Cluster) -> Result<()> {
     let weir = Weir::start(&Options::on(cluster)?)?;
     let databases = Databases::create(cluster, "rowcount")?;
     databases
-        .prepare("CREATE TABLE t (id INT PRIMARY KEY, k INT); INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)")?;
+        .prepare("CREATE TABLE t (id INT PRIMARY KEY, k INT); INSERT INTO t VALUES (1, 0), (2, 0), (3, 0); CREATE TABLE g (id INT PRIMARY KEY AUTO_INCREMENT, k INT)")?;
     let mut pair = Pair::connect(&weir, &databases, &weir.login(), "row count")?;
     let ids = pair.prepare("SELECT 1")?.context("it can be prepared")?;
     let alone = "SELECT ROW_COUNT()";
@@ -36,6 +36,18 @@ fn what_weir_answers_itself_counts(cluster: &'static Cluster) -> Result<()> {
                 pair.query(end)?;
             }
         }
+    }
+    // prepared after the statement that it asks about
+    let question = pair.prepare(alone)?.context("it can be prepared")?;
+    for insert in [false, true] {
+        pair.query(if insert { "INSERT INTO g (k) SELECT k FROM t" } else { "UPDATE t SET k = k + 1" })?;
+        let fresh = pair.prepare(alone)?.context("it can be prepared")?;
+        pair.same_with(fresh, "prepared since", |c, id| c.execute(id, &[]))?;
+        pair.query("INSERT INTO g (k) SELECT k FROM t")?;
+        pair.prepare("SELECT 2")?;
+        pair.query(alone)?;
+        pair.query("INSERT INTO g (k) SELECT k FROM t")?;
+        pair.same_with(question, "prepared before", |c, id| c.execute(id, &[]))?;
     }
     let differences = pair.into_differences();
     ensure!(differences.is_empty(), "{}", differences.join("\n"));

@@ -44,6 +44,8 @@ pub(crate) struct Diagnostics {
     row_count: i64,
     /// A command after the last statement that no connection has seen.
     own_answer: Option<OwnAnswer>,
+    /// A statement was prepared since: the connection may have been asked before, which it takes for the last one.
+    prepared_since: bool,
     /// Counts the session's statements.
     number: u32,
     /// What connections tell.
@@ -156,6 +158,7 @@ impl Session {
     pub(super) fn note(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
         let before = self.diagnostics.pending();
         self.diagnostics.own_answer = None;
+        self.diagnostics.prepared_since = job.statement.kind == Kind::Prepare;
         self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
         // statements of other sessions that were sent behind this one have wiped out what the connection knew
         let alone = !held.checkout.has_riders();

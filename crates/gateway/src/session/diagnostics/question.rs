@@ -134,14 +134,19 @@ impl Session {
         {
             self.let_go(held, false);
         }
+        let question = Question::read(&definition.text);
         let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
-        if !asks_found_rows && self.held.as_ref().is_some_and(|held| self.ran_last_on(held) && there(held)) {
+        let count_is_here = self.diagnostics.prepared_since && question == Some(Question::RowCount);
+        if !asks_found_rows
+            && !count_is_here
+            && self.held.as_ref().is_some_and(|held| self.ran_last_on(held) && there(held))
+        {
             if statement.effects.contains(Effects::READS_ROW_COUNT) {
                 self.repeat_own_answer().await?;
             }
             return Ok(None);
         }
-        self.count_asked(statement, Question::read(&definition.text)).await
+        self.count_asked(statement, question).await
     }
 
     async fn count_asked(
@@ -218,7 +223,8 @@ impl Session {
         }
         self.return_to_last();
         let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
-        let there = self.held.as_ref().is_some_and(|held| self.ran_last_on(held));
+        let count_is_here = self.diagnostics.prepared_since && question == Some(Question::RowCount);
+        let there = !count_is_here && self.held.as_ref().is_some_and(|held| self.ran_last_on(held));
         if there && (!asks_found_rows || question != Some(Question::FoundRows)) {
             if statement.effects.contains(Effects::READS_ROW_COUNT) {
                 self.repeat_own_answer().await?;
