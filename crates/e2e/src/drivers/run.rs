@@ -98,7 +98,7 @@ pub(super) fn output(command: &mut Command, patience: Duration) -> Result<Vec<u8
         bail!(
             "{} ended with {status}:\n{}\nits output ended with:\n{}",
             name(command),
-            tail(&err),
+            ends(&err),
             tail(&out)
         );
     }
@@ -128,10 +128,20 @@ fn finish(command: &mut Command, patience: Duration) -> Result<(ExitStatus, Vec<
             "{} took more than {} s:\n{}\nits output ended with:\n{}",
             name(command),
             patience.as_secs(),
-            tail(&err),
+            ends(&err),
             tail(&out)
         ),
     }
+}
+
+/// Where a program names its error: first, or behind the calls that led to it.
+fn ends(output: &[u8]) -> String {
+    let lines = lines(output);
+    if lines.len() <= 20 {
+        return lines.join("\n");
+    }
+    let (first, last) = (lines.iter().take(10), lines.iter().skip(lines.len() - 10));
+    first.chain(last).cloned().collect::<Vec<_>>().join("\n")
 }
 
 fn tail(output: &[u8]) -> String {
