@@ -44,7 +44,7 @@ fn tls_to_servers(cluster: &'static Cluster) -> Result<()> {
     // MySQL has made its certificate itself: signed by its own authority, and without a SAN
     let made = primary.folder.join("data/ca.pem");
     let has_san = cluster.flavour() == Flavour::MariaDb;
-    let right = if has_san { own.clone() } else { made };
+    let right = if has_san { own } else { made };
     let other = {
         // the authority of some Weir, which has signed none of these
         let weir = Weir::start(&options(cluster)?)?;

@@ -37,6 +37,7 @@ use crate::{
     worker::Worker,
 };
 
+pub(crate) use diagnostics::Row;
 use diagnostics::{Diagnostics, OwnAnswer};
 use pin::Pins;
 use prepared::Statements;

@@ -40,7 +40,10 @@ pub fn plan(statement: &Statement, facts: Facts, namespace: &Namespace) -> Plan 
         return Plan::Kill;
     }
     let restricted = namespace.allowed_databases != AllowedDatabases::All;
-    if restricted && statement.effects.contains(Effects::SHOW_DATABASES) && statement.statements == 1 {
+    if restricted && statement.effects.contains(Effects::SHOW_DATABASES) {
+        if statement.statements > 1 {
+            return Plan::Refuse(Refusal::NotAlone("SHOW DATABASES"));
+        }
         return Plan::ForwardDatabases;
     }
     Plan::Forward(target(statement, facts))

@@ -9,6 +9,8 @@ pub enum Refusal {
     Database(Vec<u8>),
     /// A read-only user sends what `transaction_read_only` would not stop.
     ReadOnlyUser,
+    /// A statement that Weir answers, or takes rows out of, is not the whole of a short text.
+    NotAlone(&'static str),
     /// It cannot be followed to its end, and the namespace restricts databases: it might name any.
     Unreadable,
 }
@@ -20,6 +22,7 @@ impl Refusal {
         match self {
             Self::Database(_) => (1044, *b"42000"),
             Self::ReadOnlyUser => (1290, *b"HY000"),
+            Self::NotAlone(_) => (1235, *b"42000"),
             Self::Unreadable => (1064, *b"42000"),
         }
     }
@@ -35,6 +38,9 @@ impl Refusal {
                 "The MySQL server is running with the --read-only option so it cannot execute this statement \
                  (user {user} may only read)"
             ),
+            Self::NotAlone(what) => {
+                format!("{what} among several statements, or in a text of more than 1 MiB: send it alone")
+            }
             Self::Unreadable => {
                 "You have an error in your SQL syntax: the statement ends inside a string, a comment or \
                                  too many parentheses"
@@ -49,6 +55,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Database(name) => write!(f, "database {} is not allowed", String::from_utf8_lossy(name)),
             Self::ReadOnlyUser => f.write_str("the user may only read"),
+            Self::NotAlone(what) => write!(f, "{what} must be sent alone"),
             Self::Unreadable => f.write_str("the statement cannot be read to its end"),
         }
     }

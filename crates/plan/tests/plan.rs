@@ -134,6 +134,10 @@ fn a_database_that_is_not_allowed_is_refused_wherever_it_stands() {
     }
     assert_eq!(decide("SELECT 'cut off", SPLIT, shop()), Plan::Refuse(Refusal::Unreadable));
     assert_eq!(decide("SHOW DATABASES", SPLIT, shop()), Plan::ForwardDatabases);
+    for sql in ["SELECT 1; SHOW DATABASES", "SHOW SCHEMAS; SELECT 1", "SELECT 1 /*!; SHOW DATABASES */"] {
+        assert_eq!(decide(sql, SPLIT, shop()), Plan::Refuse(Refusal::NotAlone("SHOW DATABASES")), "{sql}");
+        assert!(matches!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Forward(_)), "{sql}");
+    }
     assert_eq!(decide("SHOW DATABASES", SPLIT, AllowedDatabases::All), Plan::Forward(Target::Primary));
 }
 

@@ -1,37 +1,30 @@
 //! SHOW DATABASES, without those that the namespace does not allow.
 
 use weir_plan::Target;
-use weir_sql::Statement;
 use weir_wire::{
     Reader, error_code,
     framer::{HEADER_LEN, Header},
-    response_end::Expect,
 };
 
 use super::Job;
 use crate::{
-    client::Request,
     error::{Refused, SessionError},
-    session::Session,
+    session::{Row, Session},
 };
 
 impl Session {
     /// Runs the statement and takes rows out of its answer. `true` if the server answered with an error.
-    pub(crate) async fn show_databases(
-        &mut self,
-        request: &Request,
-        statement: &Statement,
-    ) -> Result<bool, SessionError> {
-        let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
-        let (answer, _) = self.run_job(&job, Target::Primary).await?;
+    pub(crate) async fn show_databases(&mut self, job: &Job<'_>, row: Row) -> Result<bool, SessionError> {
+        let (answer, _) = self.run_job(job, Target::Primary).await?;
         let failed = answer.summary.error.is_some();
         let out = if failed {
             answer.rest
         } else {
             let allowed = &self.tenant.namespace.allowed_databases;
-            without(&answer.rest, self.client.flags.deprecate_eof, |name| allowed.allows(name)).ok_or_else(
-                || Refused::new(error_code::UNKNOWN, "the server's list of databases could not be read"),
-            )?
+            without(&answer.rest, self.client.flags.deprecate_eof, row, |name| allowed.allows(name))
+                .ok_or_else(|| {
+                    Refused::new(error_code::UNKNOWN, "the server's list of databases could not be read")
+                })?
         };
         self.client.write(&out).await?;
         Ok(failed)
@@ -39,7 +32,9 @@ impl Session {
 }
 
 /// The answer with only those rows whose first value `keep` wants, numbered anew.
-fn without(answer: &[u8], deprecate_eof: bool, keep: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+fn without(answer: &[u8], deprecate_eof: bool, row: Row, keep: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    // a binary row begins with a zero and its NULLs
+    let before_name = if row == Row::Binary { 2 } else { 0 };
     let mut out = Vec::with_capacity(answer.len());
     let mut sequence = 1u8;
     let mut rest = answer;
@@ -54,8 +49,11 @@ fn without(answer: &[u8], deprecate_eof: bool, keep: impl Fn(&[u8]) -> bool) -> 
         let before_rows = *head.get_or_insert(u64::from(*payload.first()?) + 1 + u64::from(!deprecate_eof));
         let is_row = seen >= before_rows && !rest.is_empty();
         seen += 1;
-        if is_row && !keep(Reader::new(payload).lenenc_bytes("database name").ok()?) {
-            continue;
+        if is_row {
+            let name = Reader::new(payload.get(before_name..)?).lenenc_bytes("database name").ok()?;
+            if !keep(name) {
+                continue;
+            }
         }
         let from = out.len();
         out.extend_from_slice(packet);
@@ -95,7 +93,7 @@ mod tests {
                 set.end(&OkPacket::default());
                 out
             };
-            let seen = without(&list(&["a", "mysql", "shop"]), deprecate_eof, |n| n != b"mysql");
+            let seen = without(&list(&["a", "mysql", "shop"]), deprecate_eof, Row::Text, |n| n != b"mysql");
             assert_eq!(seen, Some(list(&["a", "shop"])));
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 use weir_backend::ConnectionError;
-use weir_plan::{Plan, Target, plan};
+use weir_plan::{Plan, Refusal, Target, plan};
 use weir_sql::{Analyzer, Statement};
 use weir_wire::{
     command::{Command, com},
@@ -133,9 +133,13 @@ impl Session {
             }
             if let Some(analyzer) = analyzer.take_if(|_| body.at_end()) {
                 analyzer.finish(&mut statement);
-                if let Plan::Refuse(refusal) =
-                    plan(&statement, self.facts(&statement), &self.tenant.namespace)
-                {
+                let refusal = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+                    Plan::Refuse(refusal) => Some(refusal),
+                    Plan::ForwardDatabases => Some(Refusal::NotAlone("SHOW DATABASES")),
+                    Plan::Kill => Some(Refusal::NotAlone("KILL")),
+                    Plan::Forward(_) => None,
+                };
+                if let Some(refusal) = refusal {
                     let (number, sqlstate) = refusal.code();
                     let refused =
                         Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity));

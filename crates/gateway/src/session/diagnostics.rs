@@ -26,7 +26,8 @@ use crate::{
 use super::{Held, Session};
 use conditions::Conditions;
 pub(super) use own::OwnAnswer;
-pub(super) use question::{ANSWERED_HERE, Row};
+pub(super) use question::ANSWERED_HERE;
+pub(crate) use question::Row;
 
 /// After it a connection has no warnings and no error. On MariaDB only a statement that uses a table clears them.
 const CLEARS_CONDITIONS: &str = "DO (SELECT COUNT(*) FROM (SELECT 1) t)";

@@ -258,7 +258,9 @@ impl Session {
         let statement = Arc::clone(&entry.statement);
         let with_types = entry.complete(request.packet());
         let counts = Box::pin(self.lost_count(&statement, &definition)).await?;
-        let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
+        let planned = plan(&statement, self.facts(&statement), &self.tenant.namespace);
+        let filters = planned == Plan::ForwardDatabases;
+        let target = match planned {
             // a cursor keeps its connection: on a replica the session's next statements could not write
             Plan::Forward(_) if opens_cursor => Target::Primary,
             Plan::Forward(target) => target,
@@ -275,6 +277,12 @@ impl Session {
         let prepared = Prepared { definition: &definition, long_data: &long_data };
         let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: Some(prepared) };
         let result = match counts {
+            // rows are taken out of its answer: they come at once, as from a server that has no cursor for it
+            _ if filters => {
+                let packet = without_cursor(packet);
+                let job = Job { packet: &packet, ..job };
+                Box::pin(self.show_databases(&job, Row::Binary)).await
+            }
             // one row: the server decides whether a statement has a cursor, and this one needs none
             Some(count) if opens_cursor => {
                 let packet = without_cursor(packet);

@@ -12,7 +12,7 @@ use crate::{
     execute::Job,
 };
 
-use super::{Session, diagnostics};
+use super::{Row, Session, diagnostics};
 
 impl Session {
     /// COM_QUERY.
@@ -51,7 +51,11 @@ impl Session {
                 Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
             }
             Plan::Kill => Box::pin(self.kill(&statement)).await.map(|()| false),
-            Plan::ForwardDatabases => Box::pin(self.show_databases(request, &statement)).await,
+            Plan::ForwardDatabases => {
+                let packet = request.packet();
+                let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: None };
+                Box::pin(self.show_databases(&job, Row::Text)).await
+            }
         };
         let failed = !matches!(result, Ok(false));
         self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);

@@ -33,7 +33,7 @@ pub(in crate::session) struct Count(i64);
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) enum Row {
+pub(crate) enum Row {
     /// As text.
     Text,
     /// As prepared statements' rows.
