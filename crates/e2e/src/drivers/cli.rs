@@ -107,7 +107,7 @@ impl CommandLine {
         facts.extend(lines(&err).into_iter().map(|line| format!("error = {line}")));
         facts.push(self.blob(&client, endpoint)?);
         facts.extend(self.load(client()?, endpoint)?);
-        facts.extend(self.interrupt(client()?, &tap)?);
+        facts.extend(self.interrupt(client()?, site)?);
         let outcome = Outcome { lines: facts, seen: tap.seen(), took: began.elapsed() };
         self.check(&outcome).with_context(|| format!("at {}", endpoint.address))?;
         Ok(outcome)
@@ -159,28 +159,30 @@ impl CommandLine {
     }
 
     /// Ctrl-C while a statement runs: the client logs in a second time and kills the statement.
-    fn interrupt(self, mut client: Command, tap: &Tap) -> Result<Vec<String>> {
-        let before = tap.seen().len();
+    fn interrupt(self, mut client: Command, site: &Site) -> Result<Vec<String>> {
+        let who = &site.database;
         let child = client
-            .args(["--batch", "--unbuffered", "--execute=SELECT SLEEP(30) AS slept; SELECT 'after' AS next"])
+            .args(["--batch", "--unbuffered"])
+            .arg(format!("--execute=SELECT SLEEP(90) AS slept, '{who}' AS who; SELECT 'after' AS next"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot run the client")?;
         let began = Instant::now();
-        let sleeping = |text: &String| text.contains("SLEEP(30)");
-        while !tap.seen().iter().skip(before).any(|seen| seen.texts.iter().any(sleeping)) {
-            if began.elapsed() > Duration::from_secs(20) {
-                bail!("the client did not send its statement");
+        let running = format!(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP(90) AS slept, ''{who}''%'"
+        );
+        while site.cluster.value(0, &running)? == "0" {
+            if began.elapsed() > Duration::from_secs(60) {
+                bail!("the client's statement does not run");
             }
             thread::sleep(Duration::from_millis(20));
         }
-        thread::sleep(Duration::from_millis(200));
         let mut signal = Command::new("kill");
         output(signal.arg("-INT").arg(child.id().to_string()), PATIENCE)?;
         let output = child.wait_with_output().context("cannot wait for the client")?;
-        let mut facts = vec![format!("ctrl_c.in_time = {}", began.elapsed() < Duration::from_secs(15))];
+        let mut facts = vec![format!("ctrl_c.in_time = {}", began.elapsed() < Duration::from_secs(90))];
         let text = lines(&[output.stdout, output.stderr].concat());
         facts.extend(text.iter().map(|line| format!("ctrl_c = {}", without_thread_id(line))));
         Ok(facts)
