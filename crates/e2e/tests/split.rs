@@ -32,6 +32,8 @@ const DATABASE: &str = "e2e_split";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// This statement cannot be prepared (ER_UNSUPPORTED_PS).
 const NOT_PREPARABLE: u16 = 1295;
+const BEGIN_ON_REPLICA: &str = "/* weir: replica */ START TRANSACTION READ ONLY";
+
 /// Cannot execute statement in a READ ONLY transaction.
 const READ_ONLY_TRANSACTION: u16 = 1792;
 /// The server (or Weir) runs read-only and cannot execute this statement.
@@ -142,15 +144,13 @@ const BOTH: &[Row] = &[
     (Split, &["SET autocommit = 0"], "SELECT v FROM t WHERE id = 1", Primary),
     (Split, &["BEGIN", "SELECT 1", "COMMIT AND CHAIN"], "SELECT v FROM t WHERE id = 1", Primary),
     (Split, &["LOCK TABLES t READ"], "SELECT v FROM t WHERE id = 1", Primary),
-    (Split, &[], "START TRANSACTION READ ONLY", Replica),
-    (Split, &["START TRANSACTION READ ONLY"], "SELECT v FROM t WHERE id = 1", Replica),
-    (
-        Split,
-        &["START TRANSACTION READ ONLY", "SELECT 1", "COMMIT"],
-        "UPDATE w SET v = 1 WHERE id = 0",
-        Primary,
-    ),
-    (Split, &["START TRANSACTION READ ONLY", "SELECT 1", "COMMIT", "BEGIN"], "SELECT v FROM t", Primary),
+    (Split, &[], "START TRANSACTION READ ONLY", Primary),
+    (Split, &["START TRANSACTION READ ONLY"], "SELECT v FROM t WHERE id = 1", Primary),
+    (Split, &[], BEGIN_ON_REPLICA, Replica),
+    (Split, &[BEGIN_ON_REPLICA], "SELECT v FROM t WHERE id = 1", Replica),
+    (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "COMMIT"], "UPDATE w SET v = 1 WHERE id = 0", Primary),
+    (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "COMMIT", "BEGIN"], "SELECT v FROM t", Primary),
+    (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "BEGIN"], "UPDATE w SET v = 1 WHERE id = 0", Primary),
     // writes
     (Split, &[], "INSERT INTO w (v) VALUES (1)", Primary),
     (Split, &[], "INSERT INTO w (v) SELECT v FROM t", Primary),

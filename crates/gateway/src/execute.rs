@@ -11,7 +11,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use weir_backend::{ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
-use weir_sql::{Access, Effects, Statement};
+use weir_sql::{Access, Effects, Statement, TransactionStep};
 use weir_wire::{
     capability::Status,
     response_end::{Expect, Summary},
@@ -135,6 +135,13 @@ impl Session {
     ) -> Result<(Answer, Option<u32>), SessionError> {
         let mut target = target;
         let mut retries = 0;
+        if job.statement.transaction == TransactionStep::Begin
+            && let Some(held) = self.held.take_if(|held| held.target == Target::Replica && !held.returned)
+        {
+            // it would write on the replica; what only read there has nothing to commit
+            self.let_go(held, true);
+            self.in_transaction = false;
+        }
         let mut failed = None;
         loop {
             if job.statement.effects.contains(Effects::READS_LAST_INSERT_ID) {

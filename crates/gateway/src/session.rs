@@ -229,6 +229,10 @@ impl Session {
             split: self.user.split,
             has_replicas: !self.tenant.replicas.is_empty(),
             in_transaction: self.in_transaction || autocommit_off || !self.pins.is_empty(),
+            on_replica: self
+                .held
+                .as_ref()
+                .is_some_and(|held| held.target == Target::Replica && !held.returned),
             known_write: self.tenant.shared.writes.contains(statement.digest),
         }
     }

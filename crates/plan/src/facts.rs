@@ -13,6 +13,8 @@ pub struct Facts {
     pub has_replicas: bool,
     /// A transaction may be open on the primary, or every statement opens one (`autocommit=0`).
     pub in_transaction: bool,
+    /// It holds a connection to a replica: a transaction runs there.
+    pub on_replica: bool,
     /// A replica refused a statement of this fingerprint as a write before.
     pub known_write: bool,
 }

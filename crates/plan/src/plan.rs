@@ -59,6 +59,9 @@ fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option
             return Some(Refusal::Database(name.to_vec()));
         }
     }
+    if facts.on_replica && statement.effects.intersects(LEFT_BEHIND) {
+        return Some(Refusal::OnReplica);
+    }
     let guarded = Effects::ADMINISTRATIVE | Effects::LIFTS_READ_ONLY;
     let harmless_kill = statement.effects.contains(Effects::KILL) && statement.statements == 1;
     // a routine may lift the guard, and what stands behind it in the same text runs before Weir can put it back
@@ -68,18 +71,33 @@ fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option
     (facts.access == UserAccess::ReadOnly && refused).then_some(Refusal::ReadOnlyUser)
 }
 
+/// What holds the session to the server that runs it: on a replica the session could never write again.
+const LEFT_BEHIND: Effects = Effects::USER_VARIABLE_WRITE
+    .union(Effects::TEMPORARY_TABLE)
+    .union(Effects::USER_LOCK)
+    .union(Effects::LOCK_TABLES)
+    .union(Effects::GLOBAL_READ_LOCK)
+    .union(Effects::BACKUP_LOCK)
+    .union(Effects::HANDLER_OPEN)
+    .union(Effects::TEXT_PREPARE)
+    .union(Effects::TEXT_EXECUTE)
+    .union(Effects::ROLE)
+    .union(Effects::CALL)
+    .union(Effects::SET_SESSION)
+    .union(Effects::NEXT_TRANSACTION)
+    .union(Effects::XA)
+    .union(Effects::PROFILING);
+
 fn target(statement: &Statement, facts: Facts) -> Target {
     let may_leave_primary = facts.split && facts.has_replicas && !facts.in_transaction;
     if !may_leave_primary || statement.hint == Some(Hint::Primary) || facts.known_write {
         return Target::Primary;
     }
+    // whether the transaction will set a variable or take a lock is not known when it begins: who says that it will not,
+    // gets a replica for it
     let begins_reading = statement.transaction == TransactionStep::BeginReadOnly && statement.statements == 1;
-    let hinted = statement.hint == Some(Hint::Replica) && may_be_hinted(statement);
-    if statement.access == Access::Read || begins_reading || hinted {
-        Target::Replica
-    } else {
-        Target::Primary
-    }
+    let hinted = statement.hint == Some(Hint::Replica) && (begins_reading || may_be_hinted(statement));
+    if statement.access == Access::Read || hinted { Target::Replica } else { Target::Primary }
 }
 
 /// A hint sends a statement to a replica although its text alone would not go there, unless the text is known to

@@ -11,6 +11,8 @@ pub enum Refusal {
     ReadOnlyUser,
     /// A statement that Weir answers, or takes rows out of, is not the whole of a short text.
     NotAlone(&'static str),
+    /// It would hold the session to the replica on which its transaction runs.
+    OnReplica,
     /// It cannot be followed to its end, and the namespace restricts databases: it might name any.
     Unreadable,
 }
@@ -22,7 +24,7 @@ impl Refusal {
         match self {
             Self::Database(_) => (1044, *b"42000"),
             Self::ReadOnlyUser => (1290, *b"HY000"),
-            Self::NotAlone(_) => (1235, *b"42000"),
+            Self::NotAlone(_) | Self::OnReplica => (1235, *b"42000"),
             Self::Unreadable => (1064, *b"42000"),
         }
     }
@@ -41,6 +43,11 @@ impl Refusal {
             Self::NotAlone(what) => {
                 format!("{what} among several statements, or in a text of more than 1 MiB: send it alone")
             }
+            Self::OnReplica => {
+                "The transaction runs on a replica, where a statement may not set, lock or prepare \
+                                anything for the session: begin it without /* weir: replica */"
+                    .to_owned()
+            }
             Self::Unreadable => {
                 "You have an error in your SQL syntax: the statement ends inside a string, a comment or \
                                  too many parentheses"
@@ -56,6 +63,7 @@ impl fmt::Display for Refusal {
             Self::Database(name) => write!(f, "database {} is not allowed", String::from_utf8_lossy(name)),
             Self::ReadOnlyUser => f.write_str("the user may only read"),
             Self::NotAlone(what) => write!(f, "{what} must be sent alone"),
+            Self::OnReplica => f.write_str("it would hold the session to a replica"),
             Self::Unreadable => f.write_str("the statement cannot be read to its end"),
         }
     }

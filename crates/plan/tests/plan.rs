@@ -14,6 +14,7 @@ const SPLIT: Facts = Facts {
     split: true,
     has_replicas: true,
     in_transaction: false,
+    on_replica: false,
     known_write: false,
 };
 
@@ -80,7 +81,9 @@ fn reads_leave_the_primary_only_where_nothing_speaks_against_it() {
         ("/* weir: replica */ INSERT INTO t VALUES (1)", SPLIT, &primary),
         ("/* weir: replica */ SELECT GET_LOCK('a', 1)", SPLIT, &primary),
         ("/* weir: replica */ SELECT 1", Facts { in_transaction: true, ..SPLIT }, &primary),
-        ("START TRANSACTION READ ONLY", SPLIT, &replica),
+        ("START TRANSACTION READ ONLY", SPLIT, &primary),
+        ("/* weir: replica */ START TRANSACTION READ ONLY", SPLIT, &replica),
+        ("/* weir: replica */ START TRANSACTION", SPLIT, &primary),
         ("START TRANSACTION", SPLIT, &primary),
         ("BEGIN", SPLIT, &primary),
         ("SELECT 1; INSERT INTO t VALUES (1)", SPLIT, &primary),
@@ -88,6 +91,28 @@ fn reads_leave_the_primary_only_where_nothing_speaks_against_it() {
         ("something new", SPLIT, &primary),
     ] {
         assert_eq!(&decide(sql, facts, AllowedDatabases::All), wanted, "{sql} {facts:?}");
+    }
+}
+
+#[test]
+fn nothing_may_hold_a_session_to_a_replica() {
+    let on_replica = Facts { in_transaction: true, on_replica: true, ..SPLIT };
+    for sql in [
+        "SET @a = 1",
+        "SELECT @a := 1",
+        "SET time_zone = '+00:00'",
+        "SELECT GET_LOCK('a', 1)",
+        "CREATE TEMPORARY TABLE x (i INT)",
+        "PREPARE s FROM 'SELECT 1'",
+        "CALL p()",
+        "SELECT 1; SET @a = 1",
+    ] {
+        let refused = Plan::Refuse(Refusal::OnReplica);
+        assert_eq!(decide(sql, on_replica, AllowedDatabases::All), refused, "{sql}");
+        assert_eq!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Forward(Target::Primary), "{sql}");
+    }
+    for sql in ["SELECT 1", "COMMIT", "INSERT INTO t VALUES (1)", "USE x"] {
+        assert!(matches!(decide(sql, on_replica, AllowedDatabases::All), Plan::Forward(_)), "{sql}");
     }
 }
 
