@@ -141,11 +141,17 @@ impl Left {
         Self { memory: Arc::downgrade(memory), numbers }
     }
 
+    /// Is it of the session with this memory?
+    #[must_use]
+    pub fn is_of(&self, memory: &Arc<Memory>) -> bool {
+        std::ptr::eq(self.memory.as_ptr(), Arc::as_ptr(memory))
+    }
+
     /// Does the connection know this?
     #[must_use]
     pub fn knows(&self, memory: &Arc<Memory>, fact: Fact, number: u64) -> bool {
         let here = FACTS.iter().zip(self.numbers).any(|((f, _), n)| *f == fact && n == number);
-        here && std::ptr::eq(self.memory.as_ptr(), Arc::as_ptr(memory))
+        here && self.is_of(memory)
     }
 
     /// The session has the connection again: nobody has to be told anything. Returns the statements it knows about.

@@ -55,7 +55,7 @@ fn every_session_hears_of_its_own_statement_before(cluster: &'static Cluster) ->
 }
 
 fn ask(client: &mut Client, who: usize, round: usize) -> Result<()> {
-    match (who + round) % 7 {
+    match (who + round) % 8 {
         0 => {
             let id = inserted(client, &format!("INSERT INTO t (who, v) VALUES ({who}, 'a')"))?;
             assert_eq!(client.value("SELECT LAST_INSERT_ID()")?, id.to_string());
@@ -91,6 +91,16 @@ fn ask(client: &mut Client, who: usize, round: usize) -> Result<()> {
             assert_eq!(client.value("SELECT FOUND_ROWS()")?, "7");
         }
         5 => {
+            // each of these may be known to another connection
+            let id = inserted(client, &format!("INSERT INTO t (who, v) VALUES ({who}, 'f')"))?;
+            client.run("SELECT SQL_CALC_FOUND_ROWS id FROM n LIMIT 3")?;
+            client.run("INSERT IGNORE INTO n VALUES (1)")?;
+            let rows = client.rows("SHOW WARNINGS")?;
+            assert_eq!(rows.iter().filter_map(|row| row[1].as_deref()).collect::<Vec<_>>(), ["1062"]);
+            assert_eq!(client.value("SELECT FOUND_ROWS()")?, "7");
+            assert_eq!(client.value("SELECT LAST_INSERT_ID()")?, id.to_string());
+        }
+        6 => {
             client.run(&format!("SELECT id FROM n LIMIT {}", 1 + who % 6))?;
             assert_eq!(client.rows("SHOW WARNINGS")?.len(), 0);
             assert_eq!(client.value("SELECT FOUND_ROWS()")?, (1 + who % 6).to_string());

@@ -275,13 +275,13 @@ impl Session {
                 let want = Want { state: &wanted.primary, ..want };
                 let lent = self.tenant.primary.checkout(self.worker.id, &want);
                 let checkout = unless_gone(&mut self.client, lent).await??;
-                return Ok(Held::new(checkout, Target::Primary, self.statement_number()));
+                return Ok(self.hold(checkout, Target::Primary));
             }
             other => other?,
         };
         let counters = self.tenant.counters(self.worker.id);
         bump(if target == Target::Primary { &counters.to_primary } else { &counters.to_replica }, 1);
-        Ok(Held::new(checkout, target, self.statement_number()))
+        Ok(self.hold(checkout, target))
     }
 
     /// May the statement be sent behind another session's, or take such statements along? Short reads that are known

@@ -99,6 +99,9 @@ pub(crate) struct Held {
     pub(crate) target: Target,
     /// Number of the session's last statement before it had the connection.
     pub(crate) since: u32,
+    /// Statements that it had run there before, and about which the connection still knows something: one for each
+    /// fact, 0 for none.
+    pub(crate) ran_before: [u32; 3],
     /// The session had given it back, and took it again for what it knows.
     pub(crate) returned: bool,
     /// The session's own trackers are set on it in place of Weir's.
@@ -110,7 +113,15 @@ pub(crate) struct Held {
 impl Held {
     /// A checkout in the session's hands; `since` as in the field.
     pub(crate) fn new(checkout: Checkout, target: Target, since: u32) -> Self {
-        Self { checkout, target, since, returned: false, trackers_lent: false, has_insert_id: false }
+        Self {
+            checkout,
+            target,
+            since,
+            ran_before: [0; 3],
+            returned: false,
+            trackers_lent: false,
+            has_insert_id: false,
+        }
     }
 }
 

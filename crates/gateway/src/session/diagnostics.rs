@@ -13,7 +13,7 @@ mod question;
 
 use std::sync::Arc;
 
-use weir_backend::{ConnectionError, Fact, Memory, Numbers, Reply};
+use weir_backend::{Checkout, ConnectionError, Fact, Memory, Numbers, Pool, Reply};
 use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{framer::first_packet, response::ErrPacket, response_end::Summary, server_version::Flavour};
@@ -132,9 +132,13 @@ impl Diagnostics {
         [self.conditions.at(), self.found_rows.at(), self.insert_id.at()]
     }
 
-    /// The same, those after `since` alone.
-    fn unread(&self, since: u32) -> [Option<u32>; 3] {
-        self.pending().map(|at| at.filter(|number| is_after(*number, since)))
+    /// The same, those that this connection ran.
+    fn unread(&self, held: &Held) -> [Option<u32>; 3] {
+        let mut pending = self.pending();
+        for (at, before) in pending.iter_mut().zip(held.ran_before) {
+            *at = at.filter(|number| is_after(*number, held.since) || *number == before);
+        }
+        pending
     }
 }
 
@@ -186,11 +190,6 @@ impl Session {
         (u64::from(self.handle.id) << 32) | u64::from(number)
     }
 
-    /// Number of the statement before the first that a connection checked out now will run.
-    pub(crate) fn statement_number(&self) -> u32 {
-        self.diagnostics.number
-    }
-
     /// Did the session's last statement run on it, and nothing since?
     fn ran_last_on(&self, held: &Held) -> bool {
         self.diagnostics.number != 0 && held.checkout.last_statement() == self.last_number()
@@ -198,7 +197,7 @@ impl Session {
 
     /// Before the connection runs anything but the session's statements, it is told what the session may still ask.
     pub(crate) fn leave(&mut self, held: &mut Held) {
-        let unread = self.diagnostics.unread(held.since);
+        let unread = self.diagnostics.unread(held);
         if unread.iter().all(Option::is_none) || held.checkout.has_riders() {
             return;
         }
@@ -215,14 +214,10 @@ impl Session {
     /// Finds out what a connection knows about a statement before: the one in hand, an idle one, or one that another
     /// session has and will have asked.
     async fn learn(&mut self, fact: Fact, held: Option<&mut Held>) -> Result<(), ConnectionError> {
-        let at = match fact {
-            Fact::Conditions => self.diagnostics.conditions.at(),
-            Fact::FoundRows => self.diagnostics.found_rows.at(),
-            Fact::InsertId => self.diagnostics.insert_id.at(),
-        };
-        let Some(at) = at else { return Ok(()) };
+        let of = |list: [Option<u32>; 3]| FACTS.into_iter().zip(list).find(|(f, _)| *f == fact)?.1;
+        let Some(at) = of(self.diagnostics.pending()) else { return Ok(()) };
         let number = self.global(at);
-        if let Some(held) = held.filter(|held| is_after(at, held.since)) {
+        if let Some(held) = held.filter(|held| of(self.diagnostics.unread(held)) == Some(at)) {
             self.leave(held);
             held.checkout.flush_left().await?;
         }
@@ -263,7 +258,7 @@ impl Session {
             return;
         }
         let number = self.last_number();
-        self.return_to(self.diagnostics.number, |pool, worker| pool.checkout_after(worker, number));
+        self.return_to(|pool, worker| pool.checkout_after(worker, number));
     }
 
     /// The statement asks for LAST_INSERT_ID(): the connection that knows it is best, if nothing has to be changed on it.
@@ -274,46 +269,48 @@ impl Session {
             return;
         };
         let number = self.global(at);
-        self.return_to(at, |pool, worker| pool.checkout_knowing(worker, &memory, Fact::InsertId, number));
+        self.return_to(|pool, worker| pool.checkout_knowing(worker, &memory, Fact::InsertId, number));
         let fits = |held: &Held| {
             let wanted = self.wanted.as_ref();
             wanted.is_some_and(|w| held.checkout.matches(&w.primary, self.multi_statements))
         };
         if let Some(held) = self.held.take() {
             if fits(&held) {
-                self.held = Some(Held { has_insert_id: true, ..held });
+                self.held = Some(held);
             } else {
                 self.let_go(held, false);
             }
         }
     }
 
-    /// `number`: a statement that the connection ran.
-    fn return_to(
-        &mut self,
-        number: u32,
-        take: impl Fn(&Arc<weir_backend::Pool>, usize) -> Option<weir_backend::Checkout>,
-    ) {
+    fn return_to(&mut self, take: impl Fn(&Arc<Pool>, usize) -> Option<Checkout>) {
         let tenant = Arc::clone(&self.tenant);
         for pool in tenant.pools() {
-            if let Some(mut checkout) = take(pool, self.worker.id) {
-                let mut since = number.wrapping_sub(1);
-                for known in checkout.take_left_back().into_iter().filter(|n| *n != 0) {
-                    #[allow(
-                        clippy::cast_possible_truncation,
-                        reason = "the session's own part of the number"
-                    )]
-                    let known = known as u32;
-                    if is_after(since, known.wrapping_sub(1)) {
-                        since = known.wrapping_sub(1);
-                    }
-                }
+            if let Some(checkout) = take(pool, self.worker.id) {
                 let is_primary = Arc::ptr_eq(pool, &tenant.primary);
                 let target = if is_primary { Target::Primary } else { Target::Replica };
-                self.held = Some(Held { returned: true, ..Held::new(checkout, target, since) });
+                self.held = Some(Held { returned: true, ..self.hold(checkout, target) });
                 return;
             }
         }
+    }
+
+    /// A connection from the pool, in the session's hands. One that it had before need not be asked what it knows.
+    pub(crate) fn hold(&self, mut checkout: Checkout, target: Target) -> Held {
+        let own = |memory| checkout.left().is_some_and(|left| left.is_of(memory));
+        let ran_before = match &self.diagnostics.memory {
+            #[allow(clippy::cast_possible_truncation, reason = "the session's own part of the number")]
+            Some(memory) if own(memory) => checkout.take_left_back().map(|number| number as u32),
+            _ => Default::default(),
+        };
+        let mut held = Held { ran_before, ..Held::new(checkout, target, self.diagnostics.number) };
+        // the last statement may have had nothing to leave
+        if held.checkout.last_statement() == self.last_number() && self.diagnostics.number != 0 {
+            held.since = self.diagnostics.number.wrapping_sub(1);
+        }
+        let [_, _, insert_id] = self.diagnostics.unread(&held);
+        held.has_insert_id = insert_id.is_some();
+        held
     }
 
     /// Tells a connection that is not the session's last one what the statement asks for.
