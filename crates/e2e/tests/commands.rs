@@ -205,16 +205,31 @@ fn change_user(cluster: &'static Cluster) -> Result<()> {
             ("unknown user", Login::new("nobody", "x")),
             ("unknown database", login.clone().database("nosuchdb")),
         ] {
+            const STATE: &str =
+                "SELECT @@sql_mode, @a, @@autocommit, DATABASE(), CURRENT_USER(), @@character_set_client";
             let mut at_server = Client::connect(&instance(cluster, 0)?, &login)?;
             let mut through = weir.connect(&login)?;
+            for client in [&mut at_server, &mut through] {
+                client.run("SET sql_mode = 'ANSI', @a = 1, autocommit = 0")?;
+                client.run("USE information_schema")?;
+            }
             let [expected, got] = [&mut at_server, &mut through]
                 .map(|c| c.change_user(&wrong).map_err(|e| e.to_string()).map(|_| ()));
             if expected != got || expected.is_ok() {
                 differences.push(format!("{title}: CHANGE_USER, {what}: server {expected:?}, weir {got:?}"));
             }
-            let [ended, end] = [&mut at_server, &mut through].map(|c| c.query("SELECT 1").is_err());
-            if ended != end {
-                differences.push(format!("{title}: after {what}: the server ends it {ended}, weir {end}"));
+            let attempts = if what == "wrong password" { 5 } else { 2 };
+            for attempt in 1..attempts {
+                let [expected, got] = [&mut at_server, &mut through].map(|c| c.rows(STATE).ok());
+                if expected != got {
+                    differences
+                        .push(format!("{title}: after {what}: at the server {expected:?}, weir {got:?}"));
+                }
+                let [expected, got] = [&mut at_server, &mut through]
+                    .map(|c| c.change_user(&wrong).err().and_then(|e| e.number()));
+                if expected != got {
+                    differences.push(format!("{title}: {what}, {attempt} more: {expected:?}, weir {got:?}"));
+                }
             }
         }
     }

@@ -77,6 +77,8 @@ pub struct Session {
     /// Variables that Weir keeps for the client instead of the server.
     pub(crate) virtuals: Vec<KeptVariable>,
     pub(crate) random: u64,
+    /// COM_CHANGE_USER failed so often in a row.
+    failed_changes: u8,
     peer: Option<IpAddr>,
     listener: Arc<Listener>,
 }

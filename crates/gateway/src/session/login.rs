@@ -358,6 +358,7 @@ impl Entrance<'_> {
             virtuals: Vec::new(),
             diagnostics: super::Diagnostics::default(),
             random: u64::from(handle.id).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            failed_changes: 0,
             peer: self.peer,
             listener: Arc::clone(self.listener),
             tenant,
@@ -642,10 +643,34 @@ async fn check_database(
     }
 }
 
+/// COM_CHANGE_USER is an unknown command after so many failures. Source: `MAX_FAILED_CHANGE_USER_COUNT` of MariaDB.
+const MOST_FAILED_CHANGES: u8 = 3;
+
 impl Session {
-    /// COM_CHANGE_USER: everything is forgotten, whatever comes of it; a failure ends the session, as at the server.
+    /// COM_CHANGE_USER: everything is forgotten, whatever comes of it. A failure ends the session at MySQL; at MariaDB it
+    /// goes on as the user it was, and may try three times.
     pub(super) async fn change_user(&mut self, request: &mut Request) -> Result<(), SessionError> {
+        let (_, tenants) = self.gateway.tenants();
+        let mysql = greeting_version(&self.listener, &tenants).flavour == Flavour::MySql;
+        if self.failed_changes >= MOST_FAILED_CHANGES {
+            return Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into());
+        }
         self.forget_everything();
+        let error = match self.become_user(request).await {
+            Err(error) if !mysql => error,
+            other => return other,
+        };
+        self.failed_changes += 1;
+        // the user's session begins anew, with the server's own character set
+        self.collation = 0;
+        Err(match error {
+            SessionError::Fatal(refused) => SessionError::Refused(refused),
+            SessionError::FatalAt(refused, sequence) => SessionError::RefusedAt(refused, sequence),
+            error => error,
+        })
+    }
+
+    async fn become_user(&mut self, request: &mut Request) -> Result<(), SessionError> {
         let (version, tenants) = self.gateway.tenants();
         let body = request.payload().get(1..).unwrap_or_default().to_vec();
         let fatal = |refused: Refused| SessionError::Fatal(refused);
@@ -718,6 +743,7 @@ impl Session {
         self.version = version;
         self.user = entry.user;
         self.identity = identity.into();
+        self.failed_changes = 0;
         self.login_database = database.map(Into::into);
         if let Some(collation) = change.collation {
             self.collation = collation;
