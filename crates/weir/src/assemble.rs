@@ -314,16 +314,7 @@ mod tests {
         let mut client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let config = assembled.listeners[0].tls_config.as_ref().unwrap().load_full();
         let mut server = ServerConnection::new(config).unwrap();
-        while client.is_handshaking() {
-            let mut bytes = Vec::new();
-            client.write_tls(&mut bytes).unwrap();
-            server.read_tls(&mut bytes.as_slice()).unwrap();
-            server.process_new_packets().unwrap();
-            bytes.clear();
-            server.write_tls(&mut bytes).unwrap();
-            client.read_tls(&mut bytes.as_slice()).unwrap();
-            client.process_new_packets().unwrap();
-        }
+        crate::keys::shake_hands(&mut client, &mut server);
         client.peer_certificates().unwrap()[0].clone().into_owned()
     }
 

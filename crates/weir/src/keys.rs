@@ -244,6 +244,22 @@ fn warn_if_exposed(path: &Path) {
     }
 }
 
+/// Carries the bytes of a TLS handshake between two ends without a socket, as many rounds as any handshake has.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's helper fails as its own lines do")]
+pub(crate) fn shake_hands(client: &mut rustls::ClientConnection, server: &mut rustls::ServerConnection) {
+    for _ in 0..4 {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        bytes.clear();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut bytes.as_slice()).unwrap();
+        client.process_new_packets().unwrap();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,16 +355,7 @@ mod tests {
             let mut client =
                 rustls::ClientConnection::new(Arc::clone(&client), name.clone().try_into().unwrap()).unwrap();
             let mut server = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
-            for _ in 0..4 {
-                let mut bytes = Vec::new();
-                client.write_tls(&mut bytes).unwrap();
-                server.read_tls(&mut bytes.as_slice()).unwrap();
-                server.process_new_packets().unwrap();
-                bytes.clear();
-                server.write_tls(&mut bytes).unwrap();
-                client.read_tls(&mut bytes.as_slice()).unwrap();
-                client.process_new_packets().unwrap();
-            }
+            shake_hands(&mut client, &mut server);
             assert!(!client.is_handshaking() && !server.is_handshaking(), "{name}");
         }
     }

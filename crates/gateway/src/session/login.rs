@@ -650,14 +650,14 @@ impl Session {
     /// COM_CHANGE_USER: everything is forgotten, whatever comes of it. A failure ends the session at MySQL; at MariaDB it
     /// goes on as the user it was, and may try three times.
     pub(super) async fn change_user(&mut self, request: &mut Request) -> Result<(), SessionError> {
-        let (_, tenants) = self.gateway.tenants();
-        let mysql = greeting_version(&self.listener, &tenants).flavour == Flavour::MySql;
         if self.failed_changes >= MOST_FAILED_CHANGES {
             return Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into());
         }
         self.forget_everything();
-        let error = match self.become_user(request).await {
-            Err(error) if !mysql => error,
+        let (version, tenants) = self.gateway.tenants();
+        let flavour = greeting_version(&self.listener, &tenants).flavour;
+        let error = match self.become_user(request, version, &tenants, flavour).await {
+            Err(error) if flavour == Flavour::MariaDb => error,
             other => return other,
         };
         self.failed_changes += 1;
@@ -670,8 +670,13 @@ impl Session {
         })
     }
 
-    async fn become_user(&mut self, request: &mut Request) -> Result<(), SessionError> {
-        let (version, tenants) = self.gateway.tenants();
+    async fn become_user(
+        &mut self,
+        request: &mut Request,
+        version: u64,
+        tenants: &Tenants,
+        flavour: Flavour,
+    ) -> Result<(), SessionError> {
         let body = request.payload().get(1..).unwrap_or_default().to_vec();
         let fatal = |refused: Refused| SessionError::Fatal(refused);
         let Some(nonce) = random_nonce() else {
@@ -692,7 +697,6 @@ impl Session {
         };
         let denied = |e: accept::AcceptError| fatal(Refused::new(e.code(), e.client_message()));
         let (change, next) = accept::change_user(&body, self.capabilities, offer).map_err(denied)?;
-        let flavour = greeting_version(&self.listener, &tenants).flavour;
         let (plugin, entries) =
             candidates(&tenants.snapshot, &self.listener, self.peer, &change.user, default_plugin(flavour));
         let known = entries.iter().map(|entry| self.gateway.keys.candidate(entry)).collect();

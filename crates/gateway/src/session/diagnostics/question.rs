@@ -135,8 +135,8 @@ impl Session {
             self.let_go(held, false);
         }
         let question = Question::read(&definition.text);
-        let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
         let count_is_here = self.diagnostics.prepared_since && question == Some(Question::RowCount);
+        let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
         if !asks_found_rows
             && !count_is_here
             && self.held.as_ref().is_some_and(|held| self.ran_last_on(held) && there(held))
@@ -222,16 +222,15 @@ impl Session {
             return Ok(None);
         }
         self.return_to_last();
-        let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
         let count_is_here = self.diagnostics.prepared_since && question == Some(Question::RowCount);
         let there = !count_is_here && self.held.as_ref().is_some_and(|held| self.ran_last_on(held));
-        if there && (!asks_found_rows || question != Some(Question::FoundRows)) {
+        if there && question != Some(Question::FoundRows) {
             if statement.effects.contains(Effects::READS_ROW_COUNT) {
                 self.repeat_own_answer().await?;
             }
             // what FOUND_ROWS() is there may come from a statement of another session's before ours
-            let ours = matches!(self.diagnostics.found_rows, Known::At(n) if n == self.diagnostics.number);
-            return match asks_found_rows && !ours && !self.select_was_last() {
+            let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
+            return match asks_found_rows && !self.select_was_last() {
                 true => Err(lost_answer("FOUND_ROWS() inside a larger statement")),
                 false => Ok(None),
             };
