@@ -133,6 +133,7 @@ impl Pair {
     /// The server's side fails.
     pub fn query(&mut self, sql: &str) -> Result<Answer> {
         self.mask.asked_for_transaction_state |= sql.contains("session_track_transaction_info");
+        self.mask.reads_dictionary = sql.starts_with("SHOW ");
         let [at_server, through] = self.texts(sql);
         let mut turn = [at_server, through].into_iter();
         self.same(sql, move |client| client.query(turn.next().unwrap_or_default()))

@@ -16,6 +16,8 @@ const TRANSACTION_STATE: u8 = 5;
 /// Weir collects answers up to this size before it passes any of them on.
 const COLLECTED: usize = 1 << 20;
 
+const ABOUT_INDEXES: Status = Status::NO_INDEX_USED.union(Status::NO_GOOD_INDEX_USED);
+
 /// How an answer is made comparable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
@@ -23,6 +25,9 @@ pub(super) struct Mask {
     pub(super) renamed: Vec<(Vec<u8>, Vec<u8>)>,
     /// The client has set `session_track_transaction_info`.
     pub(super) asked_for_transaction_state: bool,
+    /// The statement reads the server's dictionary, whose plan is the server's choice of the moment: what the answer
+    /// says of indexes differs between two runs at one server.
+    pub(super) reads_dictionary: bool,
 }
 
 impl Mask {
@@ -41,8 +46,16 @@ impl Mask {
         }
         let mut first_eof = true;
         let mut out_parameters = false;
+        // MySQL leaves the count of the statement before in the answers to commands that are no statements.
         if answer.is_simple() {
-            forget_warnings(&mut packets, answer)?;
+            for packet in &mut packets {
+                rewrite_end(packet, answer, |_, warnings| *warnings = 0)?;
+            }
+        }
+        if self.reads_dictionary
+            && let Some(end) = packets.last_mut()
+        {
+            rewrite_end(end, answer, |status, _| status.remove(ABOUT_INDEXES))?;
         }
         for packet in &mut packets {
             if !answer.flags.deprecate_eof && is_eof(packet) {
@@ -52,8 +65,8 @@ impl Mask {
                     eof.warnings = 0;
                 }
                 // What the statement says of its indexes is known at its end, when the columns have gone.
-                if first_eof && streamed {
-                    eof.status.remove(Status::NO_INDEX_USED | Status::NO_GOOD_INDEX_USED);
+                if first_eof && (streamed || self.reads_dictionary) {
+                    eof.status.remove(ABOUT_INDEXES);
                 }
                 // MySQL leaves the status of OUT parameters out of the EOF behind them, unless EOF is deprecated.
                 out_parameters = match first_eof {
@@ -121,23 +134,27 @@ impl Mask {
     }
 }
 
-/// MySQL leaves the count of the statement before in the answers to commands that are no statements.
-fn forget_warnings(packets: &mut [Packet], answer: &Answer) -> Result<(), Malformed> {
-    for packet in packets {
-        let payload = packet.payload.clone();
-        match payload.first() {
-            Some(&response::EOF) if payload.len() == EofPacket::LEN => {
-                packet.payload.clear();
-                let eof = EofPacket { warnings: 0, ..EofPacket::parse(&payload)? };
-                eof.write(&mut Writer::new(&mut packet.payload));
-            }
-            Some(&(response::OK | response::EOF)) => {
-                let ok = OkPacket { warnings: 0, ..OkPacket::parse(&payload, answer.flags)? };
-                packet.payload.clear();
-                ok.write(packet_kind(&payload), answer.flags, &mut Writer::new(&mut packet.payload));
-            }
-            _ => {}
+/// Changes the status and the warnings that an OK or EOF tells; any other packet stays as it is.
+fn rewrite_end(
+    packet: &mut Packet,
+    answer: &Answer,
+    change: impl FnOnce(&mut Status, &mut u16),
+) -> Result<(), Malformed> {
+    let payload = packet.payload.clone();
+    match payload.first() {
+        Some(&response::EOF) if payload.len() == EofPacket::LEN => {
+            let mut eof = EofPacket::parse(&payload)?;
+            change(&mut eof.status, &mut eof.warnings);
+            packet.payload.clear();
+            eof.write(&mut Writer::new(&mut packet.payload));
         }
+        Some(&(response::OK | response::EOF)) => {
+            let mut ok = OkPacket::parse(&payload, answer.flags)?;
+            change(&mut ok.status, &mut ok.warnings);
+            packet.payload.clear();
+            ok.write(packet_kind(&payload), answer.flags, &mut Writer::new(&mut packet.payload));
+        }
+        _ => {}
     }
     Ok(())
 }
