@@ -1,6 +1,6 @@
 //! A relay that does damage on demand: cuts connections at a byte, answers in the server's place.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::net;
 
 /// Whose bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Relay {
 
 #[derive(Debug)]
 struct Shared {
+    /// The address that the server sees its clients at.
+    source: Ipv4Addr,
     target: SocketAddr,
     fault: Mutex<Option<Fault>>,
     /// Those that are open; they belong to the threads that read them.
@@ -65,7 +68,7 @@ impl Relay {
     /// # Errors
     /// No port is free.
     pub fn start(target: u16) -> Result<Relay> {
-        Relay::start_at(Ipv4Addr::LOCALHOST, target)
+        Relay::start_between(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, target)
     }
 
     /// The same on another loopback address: under a name that a certificate does not have.
@@ -73,9 +76,18 @@ impl Relay {
     /// # Errors
     /// No port is free.
     pub fn start_at(host: Ipv4Addr, target: u16) -> Result<Relay> {
+        Relay::start_between(host, Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// The same, and the server sees its clients at another loopback address: servers trust 127.0.0.1 more than others.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn start_between(host: Ipv4Addr, source: Ipv4Addr, target: u16) -> Result<Relay> {
         let listener = TcpListener::bind((host, 0)).context("no port is free for the relay")?;
         let address = listener.local_addr().context("no port is free for the relay")?;
         let shared = Arc::new(Shared {
+            source,
             target: SocketAddr::from(([127, 0, 0, 1], target)),
             fault: Mutex::default(),
             sockets: Mutex::default(),
@@ -213,7 +225,7 @@ fn speak(mut client: TcpStream, bytes: &[u8], then: Then, shared: &Shared) {
 
 fn connect(client: TcpStream, shared: &Arc<Shared>) {
     // a server that refuses shows itself as a closed connection
-    let Ok(server) = TcpStream::connect(shared.target) else { return };
+    let Ok(server) = dial(shared.source, shared.target) else { return };
     let (client, server) = (Arc::new(client), Arc::new(server));
     {
         let mut sockets = held(&shared.sockets);
@@ -224,6 +236,13 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     let (from, to) = (Arc::clone(&client), Arc::clone(&server));
     thread::spawn(move || relay(&from, &to, From::Client, &up));
     thread::spawn(move || relay(&server, &client, From::Server, &down));
+}
+
+fn dial(source: Ipv4Addr, target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    net::connect(&socket, &target)?;
+    Ok(socket.into())
 }
 
 /// Passes bytes on until one side ends or the damage is done.

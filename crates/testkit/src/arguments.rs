@@ -30,7 +30,6 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
         format!("--secure-file-priv={}", path("files")),
         "--report-host=127.0.0.1".to_owned(),
         format!("--report-port={}", instance.port),
-        "--skip-name-resolve".to_owned(),
         format!("--max-connections={}", options.max_connections),
         // as MySQL's default, and as Weir, which does not offer it
         "--local-infile=OFF".to_owned(),
@@ -62,6 +61,10 @@ pub(crate) fn arguments(options: &Options, instance: &Instance) -> Result<Vec<St
             ]
         }
     };
+    // MySQL takes the option for good, whatever follows it
+    if !options.extra_arguments.iter().any(|option| option.starts_with("--skip-name-resolve")) {
+        list.push("--skip-name-resolve".to_owned());
+    }
     list.extend(flavoured.iter().map(|option| (*option).to_owned()));
     if instance.role == Role::Replica {
         list.push("--read-only=ON".to_owned());
