@@ -29,6 +29,8 @@ on_both_servers!(
     logins_at_the_server_cut_at_every_byte,
     greetings_that_are_none,
     answers_that_are_none,
+    commands_that_nobody_would_send,
+    answers_with_bytes_changed,
     a_long_list_of_databases,
 );
 
@@ -261,6 +263,13 @@ fn acts() -> Vec<(&'static str, &'static str, Act)> {
         ("prepare", "", |c, _| c.prepare_raw("SELECT id, v FROM t WHERE id > ?")),
         ("execute", "SELECT id, v FROM t WHERE id > ?", |c, id| c.execute(id, &[Parameter::Int(0)])),
         ("execute a write", INSERT, |c, id| c.execute(id, &[Parameter::Int(7)])),
+        ("a cursor that is opened", "SELECT id, v FROM t ORDER BY id", |c, id| {
+            c.execute_with(id, &[], Cursor::ReadOnly, Bind::New)
+        }),
+        ("a cursor that is fetched from", "SELECT id, v FROM t ORDER BY id", |c, id| {
+            let opened = c.execute_with(id, &[], Cursor::ReadOnly, Bind::New)?;
+            if opened.error().is_some() { Ok(opened) } else { c.fetch(id, 2) }
+        }),
     ]
 }
 
@@ -272,7 +281,13 @@ fn is_honest(expected: &Answer, got: &Answer) -> Result<()> {
         ensure!(same || [2013, 1429].contains(&got.error_number()), "{got:?}instead of\n{expected:?}");
         return Ok(());
     }
-    let (wanted, seen) = (expected.outcomes()?, got.outcomes()?);
+    // what a FETCH brings has no columns to be read by
+    let Ok(wanted) = expected.outcomes() else {
+        let same = got.packets == expected.packets;
+        ensure!(same || got.error_number() == 2013, "{got:?}instead of\n{expected:?}");
+        return Ok(());
+    };
+    let seen = got.outcomes()?;
     if expected.error_number() == got.error_number() && got.error_number() != 2013 {
         let without_ids = |outcomes: &[Outcome]| {
             let mut outcomes = outcomes.to_vec();
@@ -328,9 +343,10 @@ fn cut_answers(rig: &Rig<'_>, login: &Login, name: &str, prepared: &str, act: Ac
         is_honest(&expected, &got).with_context(|| format!("cut after {after} bytes"))?;
         lost += usize::from(got.error_number() == 2013);
         if client.ping().is_err() {
-            // its LAST_INSERT_ID(), or what a procedure may have left, was on that connection alone
+            // its LAST_INSERT_ID(), what a procedure may have left, its cursor was on that connection alone
             ensure!(got.error_number() == 2013, "the session ended behind an answer");
-            ensure!(name.contains("write") || name == "procedure", "the session ended");
+            let held = name.contains("write") || name == "procedure" || name.contains("cursor");
+            ensure!(held, "the session ended");
             (client, id) = connect()?;
         }
         if !done {
@@ -411,6 +427,125 @@ fn greetings_that_are_none(cluster: &'static Cluster) -> Result<()> {
         }
     }
     rig.is_as_before()
+}
+
+/// Changes some bytes, or their number.
+fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(..bytes.len().max(1)).min(bytes.len());
+        match random.u8(..5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, random.u8(..)),
+            2 => bytes.extend((0..random.usize(..40)).map(|_| random.u8(..))),
+            // the borders of what a length or a number may be
+            3 if at < bytes.len() => {
+                bytes[at] = *random.choice(&[0, 1, 0x7f, 0x80, 0xfa, 0xfc, 0xfe, 0xff]).unwrap_or(&0)
+            }
+            _ if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
+            _ => {}
+        }
+    }
+}
+
+fn commands_that_nobody_would_send(cluster: &'static Cluster) -> Result<()> {
+    const SEED: u64 = 0x7765_6972;
+    let rig = rig(cluster, "fuzzed")?;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let commands = commands();
+    let (mut answered, mut refused) = (0, 0);
+    for number in 0..1_500 {
+        let (name, setup) = random.choice(&commands).context("there are commands")?;
+        let what = format!("seed {SEED}, number {number}, {name}");
+        let mut client = rig.client()?;
+        let mut bytes = setup(&mut client).with_context(|| what.clone())?;
+        // the payload alone as a rule, its header sometimes
+        if random.u8(..4) == 0 {
+            mutate(&mut random, &mut bytes);
+        } else {
+            let mut payload = bytes.split_off(4);
+            mutate(&mut random, &mut payload);
+            bytes = command(&payload);
+        }
+        if random.bool() {
+            bytes.extend(query("SELECT 'behind'"));
+        }
+        // Weir may have hung up before it has read all
+        let sent = client.send_bytes(&bytes).and_then(|()| client.shut(Shutdown::Write));
+        match sent.and_then(|()| client.read_to_close()) {
+            Ok(rest) if rest.is_empty() => refused += 1,
+            Ok(rest) => {
+                answered += 1;
+                // whatever it is, it is packets, each with its whole length
+                let mut left = rest.as_slice();
+                while let [a, b, c, _, behind @ ..] = left {
+                    let length = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
+                    left = behind.get(length..).with_context(|| format!("{what}: a packet is cut"))?;
+                }
+                ensure!(left.is_empty(), "{what}: a header is cut");
+            }
+            Err(failure) => {
+                ensure!(failure.is_lost(), "{what}: {failure}");
+                refused += 1;
+            }
+        }
+        if number % 100 == 99 {
+            rig.is_as_before().with_context(|| what)?;
+        }
+    }
+    ensure!(answered > 100 && refused > 100, "{answered} answered, {refused} refused: they are all alike");
+    let log = rig.weir.log();
+    ensure!(!log.contains("panicked"), "{log}");
+    let left = rig.value(&format!("SELECT COUNT(*) FROM `{}`.written WHERE v = 'before'", rig.database))?;
+    ensure!(left == "0", "{left} transactions of clients that went were committed");
+    Ok(())
+}
+
+fn answers_with_bytes_changed(cluster: &'static Cluster) -> Result<()> {
+    const SEED: u64 = 0x0077_6972;
+    let rig = rig(cluster, "changed")?;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let column: &[u8] = b"\x03def\0\0\0\x01a\0\x0c\x3f\0\x01\0\0\0\x08\0\0\0\0\0";
+    let whole = |payloads: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        payloads.iter().fold(1, |number, payload| weir_wire::write_packet(&mut bytes, number, payload));
+        bytes
+    };
+    let answers = [
+        whole(&[b"\x01", column, b"\x011", b"\xfe\0\0\x02\0\0\0"]),
+        whole(&[b"\0\x01\x05\x02\x40\0\0\0\x0b\x00\x09\x03a_b\x04cdef"]),
+        whole(&[b"\xff\x7a\x04#42S02Table 'x.y' doesn't exist"]),
+        whole(&[b"\x01", column, b"\x011", b"\xfe\0\0\x0a\0\0\0", b"\0\0\0\x02\0\0\0"]),
+    ];
+    let mut errors = 0;
+    for number in 0..600 {
+        let what = format!("seed {SEED}, number {number}");
+        let mut bytes = random.choice(&answers).context("there are answers")?.clone();
+        mutate(&mut random, &mut bytes);
+        let mut client = rig.client()?;
+        rig.back.arm(Fault::Answer(b"marked".to_vec(), bytes.clone(), Then::Close));
+        // an answer, an error or the end, and never a wait for what does not come
+        match client.query("SELECT /* marked */ id FROM t") {
+            Ok(answer) => errors += usize::from(answer.error().is_some()),
+            Err(failure) => {
+                errors += 1;
+                let ended = failure.is_lost() || failure.number().is_some();
+                // of what Weir does not look into, the client itself may find that it is none
+                let not_looked_into = matches!(failure, Failure::Malformed(_));
+                ensure!(ended || not_looked_into, "{what}: {failure}: {}", bytes.escape_ascii());
+            }
+        }
+        ensure!(rig.back.disarm(), "{what}: nobody was answered so");
+        // which may believe now that it is in a transaction
+        drop(client);
+        rig.serves().with_context(|| what.clone())?;
+        if number % 100 == 99 {
+            rig.is_as_before().with_context(|| what)?;
+        }
+    }
+    ensure!(errors > 100, "{errors} of 600 were errors: the changes change nothing");
+    let log = rig.weir.log();
+    ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
 }
 
 /// However long the server's list is, nothing in it passes that the namespace does not allow.
