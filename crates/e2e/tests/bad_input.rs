@@ -439,7 +439,7 @@ fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
             2 => bytes.extend((0..random.usize(..40)).map(|_| random.u8(..))),
             // the borders of what a length or a number may be
             3 if at < bytes.len() => {
-                bytes[at] = *random.choice(&[0, 1, 0x7f, 0x80, 0xfa, 0xfc, 0xfe, 0xff]).unwrap_or(&0)
+                bytes[at] = *random.choice(&[0, 1, 0x7f, 0x80, 0xfa, 0xfc, 0xfe, 0xff]).unwrap_or(&0);
             }
             _ if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
             _ => {}
