@@ -132,6 +132,8 @@ pub struct DialerOptions {
     pub tls_mode: BackendTlsMode,
     /// TLS settings; `None` if TLS is off.
     pub tls: Option<Arc<crate::tls::TlsSettings>>,
+    /// Statements may load files of clients.
+    pub local_files: bool,
     /// Shares equal states.
     pub states: Arc<Interner<State>>,
 }

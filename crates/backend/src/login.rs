@@ -95,6 +95,7 @@ impl Dialer {
             | Capabilities::CONNECT_ATTRS
             | Capabilities::PLUGIN_AUTH_LENENC;
         capabilities.set(Capabilities::MULTI_RESULTS | Capabilities::PS_MULTI_RESULTS, !class.single_results);
+        capabilities.set(Capabilities::LOCAL_FILES, self.options.local_files);
         capabilities.set(Capabilities::FOUND_ROWS, class.found_rows);
         capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
         capabilities.set(Capabilities::INTERACTIVE, class.interactive);

@@ -161,6 +161,7 @@ impl Admission<'_> {
                 max_allowed_packet: u32::try_from(limits.max_allowed_packet.value.0).unwrap_or(u32::MAX),
             },
             slow_statement: draft.slow_statement.as_ref().map(|limit| limit.value),
+            local_infile: draft.local_infile.value,
         })
     }
 

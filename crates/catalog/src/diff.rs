@@ -47,6 +47,8 @@ pub enum Part {
     Limits,
     /// Which statements are slow.
     SlowStatement,
+    /// Whether clients may send files.
+    LocalInfile,
 }
 
 impl Part {
@@ -58,7 +60,8 @@ impl Part {
             | Self::SliceRemoved(_)
             | Self::SliceChanged(_)
             | Self::SliceOrder
-            | Self::Pool => true,
+            | Self::Pool
+            | Self::LocalInfile => true,
             Self::Users(_)
             | Self::AllowedDatabases
             | Self::AllowedClients
@@ -123,6 +126,7 @@ fn parts(old: &Arc<Namespace>, new: &Arc<Namespace>) -> Vec<Part> {
         session,
         limits,
         slow_statement,
+        local_infile,
     } = &**new;
     let mut parts = users_part(&old.users, users);
     parts.extend(slice_parts(&old.slices, slices));
@@ -133,6 +137,7 @@ fn parts(old: &Arc<Namespace>, new: &Arc<Namespace>) -> Vec<Part> {
         (Part::Session, old.session != *session),
         (Part::Limits, old.limits != *limits),
         (Part::SlowStatement, old.slow_statement != *slow_statement),
+        (Part::LocalInfile, old.local_infile != *local_infile),
     ];
     parts.extend(plain.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part));
     parts
@@ -183,6 +188,7 @@ impl fmt::Display for Part {
             Self::Session => f.write_str("session"),
             Self::Limits => f.write_str("limits"),
             Self::SlowStatement => f.write_str("slow_statement"),
+            Self::LocalInfile => f.write_str("local_infile"),
         }
     }
 }

@@ -44,6 +44,8 @@ stored! {
         several allowed_databases: DatabaseName;
         /// Is `information_schema` allowed beside them?
         default allow_information_schema: bool = true;
+        /// May clients send files of their own with LOAD DATA LOCAL INFILE? The servers must allow it too.
+        default local_infile: bool = false;
         /// Networks that clients may come from, IPv4 or IPv6; one address is a network of its own. An empty list
         /// allows any. Clients on a Unix socket are always allowed.
         list allowed_clients: IpNet;

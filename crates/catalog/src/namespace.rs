@@ -27,6 +27,8 @@ pub struct Namespace {
     pub limits: Limits,
     /// A statement slower than this is logged; `None` logs none.
     pub slow_statement: Option<Duration>,
+    /// May clients send files with LOAD DATA LOCAL?
+    pub local_infile: bool,
 }
 
 /// Which databases the statements of a namespace may name.

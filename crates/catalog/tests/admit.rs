@@ -83,6 +83,7 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(namespace.session.idle_timeout, Duration::from_secs(28_800));
     assert_eq!(namespace.limits.max_allowed_packet, 64 << 20);
     assert_eq!((namespace.limits.result_rows, namespace.slow_statement), (None, None));
+    assert!(!namespace.local_infile);
 }
 
 #[test]
@@ -91,6 +92,7 @@ fn every_setting_of_a_long_file_arrives() {
 allowed_databases = ["shop", "INFORMATION_SCHEMA"]
 allowed_clients = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"]
 slow_statement = "1m500ms"
+local_infile = true
 
 [[users]]
 name = "app"
@@ -158,6 +160,7 @@ max_allowed_packet = "1GiB"
     let clients: Vec<String> = namespace.allowed_clients.iter().map(ToString::to_string).collect();
     assert_eq!(clients, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::1/128"]);
     assert_eq!(namespace.slow_statement, Some(Duration::from_millis(60_500)));
+    assert!(namespace.local_infile);
     let [app, uber] = &namespace.users[..] else { panic!("two users") };
     assert_eq!((app.plugin, app.access, app.split), (Plugin::Native, UserAccess::ReadOnly, false));
     assert_eq!(app.password, Verifier::native_of(b"password"));
@@ -274,7 +277,7 @@ shop.toml:40:11: error: session.charset: "UTF8" is not a name as SHOW CHARACTER 
 shop.toml:44:22: error: limits.max_allowed_packet: "64MB" is no size (a whole number and its unit (B, KiB, MiB, GiB, TiB), for example "512KiB", "64MiB")
 shop.toml:45:15: error: limits.result_rows: expected a whole number, found the string "many" (for example 10)
 shop.toml:46:22: error: limits.client_connections: 99999999999999999999 is out of bounds (allowed is 1 to 1000000)
-shop.toml:48:2: error: colour: unknown key `colour` (known here: `allowed_databases`, `allow_information_schema`, `allowed_clients`, `slow_statement`, `users`, `slices`, `pool`, `session`, `limits`)
+shop.toml:48:2: error: colour: unknown key `colour` (known here: `allowed_databases`, `allow_information_schema`, `local_infile`, `allowed_clients`, `slow_statement`, `users`, `slices`, `pool`, `session`, `limits`)
 "#,
     );
 }

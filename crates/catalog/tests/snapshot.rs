@@ -170,6 +170,7 @@ result_rows = 5
         (r#"["a"]"#, r#"["a", "b"]"#, "allowed databases", true),
         ("clients = []", r#"clients = ["::/0"]"#, "allowed clients", true),
         (r#""1s""#, r#""2s""#, "slow_statement", true),
+        ("slow_statement", "local_infile = true\nslow_statement", "local_infile", false),
         (r#"name = "u", password = "1""#, r#"name = "u", password = "2""#, "users (u)", true),
         (r#"name = "v", password = "1""#, r#"name = "w", password = "1""#, "users (v, w)", true),
         ("result_rows = 5", "", "limits", true),

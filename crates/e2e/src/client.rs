@@ -16,7 +16,7 @@ use weir_wire::Malformed;
 use weir_wire::capability::Capabilities;
 use weir_wire::command::com;
 use weir_wire::greeting::Greeting;
-use weir_wire::response::{PrepareOk, ResponseFlags};
+use weir_wire::response::{LOCAL_INFILE, PrepareOk, ResponseFlags};
 
 pub use answer::{Answer, Outcome};
 pub use login::{Login, Proof, Tls, modern};
@@ -217,6 +217,30 @@ impl Client {
     /// As for [`Client::read_answer`].
     pub fn query(&mut self, sql: impl AsRef<[u8]>) -> Result<Answer, Failure> {
         self.command(&[&[com::QUERY], sql.as_ref()].concat(), Expect::Results)
+    }
+
+    /// Sends a local file, in these packets, behind an answer that ended with the request for it. Gives how the answer
+    /// goes on.
+    ///
+    /// # Errors
+    /// The answer did not ask for a file, or as for [`Client::read_answer`].
+    pub fn send_file(&mut self, asked: &Answer, packets: &[&[u8]]) -> Result<Answer, Failure> {
+        let request = asked.packets.last().filter(|last| last.first() == LOCAL_INFILE);
+        let Some(request) = request else {
+            return Err(Failure::Login(format!("no file was asked for:\n{asked:?}")));
+        };
+        let mut sequence = request.next_sequence();
+        for packet in packets.iter().copied().chain([&[][..]]) {
+            let mut bytes = Vec::new();
+            sequence = weir_wire::write_packet(&mut bytes, sequence, packet);
+            self.transport.write_all(&bytes)?;
+        }
+        self.transport.flush()?;
+        let answer = self.read_answer(Expect::Results)?;
+        match answer.packets.first() {
+            Some(first) if first.sequence == sequence => Ok(answer),
+            first => Err(Failure::Login(format!("after a file {sequence} was due, not {first:?}"))),
+        }
     }
 
     /// The rows of the last result.

@@ -101,6 +101,9 @@ fn reusable(old: &Tenant, namespace: &Namespace, slice: &Slice, instance: &Insta
     if before.account != slice.account || before.tls != slice.tls || old.namespace.pool != namespace.pool {
         return None;
     }
+    if old.namespace.local_infile != namespace.local_infile {
+        return None;
+    }
     let name = instance_name(&instance.address);
     old.pools().find(|pool| pool.instance() == name).cloned()
 }
@@ -117,6 +120,7 @@ fn new_pool(
         account: slice.account.clone(),
         tls_mode: slice.tls.mode,
         tls,
+        local_files: namespace.local_infile,
         states: Arc::clone(&materials.states),
     });
     let options = PoolOptions {

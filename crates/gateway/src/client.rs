@@ -214,6 +214,13 @@ impl Client {
         Ok(piece)
     }
 
+    /// Puts back what was taken too much: the client's next bytes.
+    pub fn put_back(&mut self, mut bytes: Vec<u8>) {
+        bytes.extend_from_slice(self.buffer.get(self.at..).unwrap_or_default());
+        self.buffer = bytes;
+        self.at = 0;
+    }
+
     /// Reads once, into a buffer that is borrowed while there is something to read.
     async fn fill(&mut self, missing: usize) -> Result<(), ClientError> {
         if self.at > 0 {

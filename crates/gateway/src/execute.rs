@@ -3,6 +3,7 @@
 mod databases;
 mod exchange;
 mod large;
+mod local_file;
 mod ready;
 
 pub(crate) use exchange::put_id;

@@ -247,6 +247,8 @@ impl Session {
                 .as_ref()
                 .is_some_and(|held| held.target == Target::Replica && !held.returned),
             known_write: self.tenant.shared.writes.contains(statement.digest),
+            local_files: self.capabilities.contains(Capabilities::LOCAL_FILES),
+            flavour: self.wanted.as_ref().map_or(weir_sql::Flavour::MySql, |wanted| wanted.dialect.flavour),
         }
     }
 

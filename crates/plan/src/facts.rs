@@ -1,6 +1,7 @@
 //! What of a session decides where its statements go.
 
 use weir_catalog::user::UserAccess;
+use weir_sql::Flavour;
 
 /// Facts of a session at the moment of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,4 +18,8 @@ pub struct Facts {
     pub on_replica: bool,
     /// A replica refused a statement of this fingerprint as a write before.
     pub known_write: bool,
+    /// Its client said at login that it can send local files.
+    pub local_files: bool,
+    /// What its servers are.
+    pub flavour: Flavour,
 }

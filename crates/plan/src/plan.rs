@@ -59,6 +59,9 @@ fn refusal(statement: &Statement, facts: Facts, namespace: &Namespace) -> Option
             return Some(Refusal::Database(name.to_vec()));
         }
     }
+    if statement.effects.contains(Effects::LOCAL_INFILE) && !(namespace.local_infile && facts.local_files) {
+        return Some(Refusal::LocalFile(facts.flavour));
+    }
     if facts.on_replica && statement.effects.intersects(LEFT_BEHIND) {
         return Some(Refusal::OnReplica);
     }

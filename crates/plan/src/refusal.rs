@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use weir_sql::Flavour;
+
 /// Why a statement is refused before any server sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -15,6 +17,8 @@ pub enum Refusal {
     OnReplica,
     /// It cannot be followed to its end, and the namespace restricts databases: it might name any.
     Unreadable,
+    /// LOAD DATA LOCAL, and the namespace does not allow it or the client cannot do it. Each server has its own words.
+    LocalFile(Flavour),
 }
 
 impl Refusal {
@@ -26,6 +30,8 @@ impl Refusal {
             Self::ReadOnlyUser => (1290, *b"HY000"),
             Self::NotAlone(_) | Self::OnReplica => (1235, *b"42000"),
             Self::Unreadable => (1064, *b"42000"),
+            Self::LocalFile(Flavour::MySql) => (3948, *b"42000"),
+            Self::LocalFile(Flavour::MariaDb) => (4166, *b"HY000"),
         }
     }
 
@@ -53,6 +59,13 @@ impl Refusal {
                                  too many parentheses"
                     .to_owned()
             }
+            Self::LocalFile(Flavour::MySql) => {
+                "Loading local data is disabled; this must be enabled on both the client and server sides".to_owned()
+            }
+            Self::LocalFile(Flavour::MariaDb) => {
+                "The used command is not allowed because the MariaDB server or client has disabled the local infile capability"
+                    .to_owned()
+            }
         }
     }
 }
@@ -65,6 +78,7 @@ impl fmt::Display for Refusal {
             Self::NotAlone(what) => write!(f, "{what} must be sent alone"),
             Self::OnReplica => f.write_str("it would hold the session to a replica"),
             Self::Unreadable => f.write_str("the statement cannot be read to its end"),
+            Self::LocalFile(_) => f.write_str("local files are not allowed"),
         }
     }
 }

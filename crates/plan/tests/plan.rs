@@ -16,6 +16,8 @@ const SPLIT: Facts = Facts {
     in_transaction: false,
     on_replica: false,
     known_write: false,
+    local_files: true,
+    flavour: Flavour::MySql,
 };
 
 fn namespace(allowed: AllowedDatabases) -> Namespace {
@@ -44,6 +46,7 @@ fn namespace(allowed: AllowedDatabases) -> Namespace {
         },
         limits: Limits { client_connections: 1, result_rows: None, max_allowed_packet: 1 << 20 },
         slow_statement: None,
+        local_infile: false,
     }
 }
 
@@ -171,4 +174,32 @@ fn kill_is_never_forwarded() {
     for sql in ["KILL 5", "KILL QUERY 5", "KILL CONNECTION 5", "SELECT 1; KILL 5"] {
         assert_eq!(decide(sql, SPLIT, AllowedDatabases::All), Plan::Kill, "{sql}");
     }
+}
+
+#[test]
+fn a_local_file_is_loaded_only_where_namespace_and_client_both_allow_it() {
+    let dialect = Dialect {
+        flavour: Flavour::MySql,
+        version: 90_704,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        charset: ClientCharset::AsciiSafe,
+    };
+    let decide = |sql: &str, facts: Facts, local_infile: bool| {
+        let mut statement = Statement::new();
+        analyze(sql.as_bytes(), &dialect, &mut statement);
+        plan(&statement, facts, &Namespace { local_infile, ..namespace(AllowedDatabases::All) })
+    };
+    let cannot = Facts { local_files: false, ..SPLIT };
+    let mariadb = Facts { flavour: Flavour::MariaDb, ..cannot };
+    for sql in ["LOAD DATA LOCAL INFILE 'x' INTO TABLE t", "SELECT 1; LOAD XML LOCAL INFILE 'x' INTO TABLE t"]
+    {
+        let refused = |flavour| Plan::Refuse(Refusal::LocalFile(flavour));
+        assert_eq!(decide(sql, SPLIT, false), refused(Flavour::MySql), "{sql}");
+        assert_eq!(decide(sql, cannot, true), refused(Flavour::MySql), "{sql}");
+        assert_eq!(decide(sql, mariadb, true), refused(Flavour::MariaDb), "{sql}");
+        assert_eq!(decide(sql, SPLIT, true), Plan::Forward(Target::Primary), "{sql}");
+    }
+    let of_the_server = "LOAD DATA INFILE 'x' INTO TABLE local";
+    assert_eq!(decide(of_the_server, cannot, false), Plan::Forward(Target::Primary));
 }

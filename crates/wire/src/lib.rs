@@ -14,6 +14,7 @@ pub mod connect;
 pub mod error_code;
 pub mod framer;
 pub mod greeting;
+pub mod local_file;
 pub mod login;
 pub mod proxy_protocol;
 pub mod response;

@@ -10,6 +10,7 @@ use crate::{
     capability::Status,
     error_code::ErrorCode,
     framer::{HEADER_LEN, Header},
+    local_file::LocalFile,
     packet_with,
     response::{
         self, EofPacket, ErrPacket, OkPacket, PrepareOk, ResponseFlags, TrackWish, is_only_statement_id,
@@ -54,6 +55,8 @@ enum State {
     },
     FieldList,
     One,
+    /// The client was asked for a file, which has not passed yet.
+    LocalFile,
     Done,
 }
 
@@ -66,6 +69,8 @@ pub enum Scan {
     Done,
     /// The row limit was passed; what lies before [`ResponseEnd::boundary`] may still go to the client.
     RowLimit,
+    /// The server waits for a file of the client: see [`ResponseEnd::local_file`].
+    LocalFile,
 }
 
 /// What the control packets of an answer told. Of several results, the last one's.
@@ -100,6 +105,8 @@ pub struct ResponseEnd<'w> {
     client: ResponseFlags,
     wish: Option<&'w TrackWish>,
     row_limit: u64,
+    /// The server may ask the client for files.
+    local_files: bool,
     /// Where in the buffer the next header (or the rest of a body) starts.
     at: usize,
     /// Start of the packet that `at` is in, or `at` itself.
@@ -144,6 +151,7 @@ impl<'w> ResponseEnd<'w> {
             client,
             wish,
             row_limit: row_limit.unwrap_or(u64::MAX),
+            local_files: false,
             at: 0,
             boundary: 0,
             boundary_sequence: 1,
@@ -166,6 +174,13 @@ impl<'w> ResponseEnd<'w> {
         self.boundary_sequence = sequence;
         self.due = Some(sequence);
         self.result_start = Some((0, sequence));
+        self
+    }
+
+    /// The statement may load a file of the client. Without this a server that asks for one is refused.
+    #[must_use]
+    pub fn with_local_files(mut self, allowed: bool) -> Self {
+        self.local_files = allowed;
         self
     }
 
@@ -193,6 +208,7 @@ impl<'w> ResponseEnd<'w> {
                 }
                 match self.state {
                     State::Done => return Ok(Scan::Done),
+                    State::LocalFile => return Ok(Scan::LocalFile),
                     State::First => self.result_start = Some((self.at, self.next_sequence)),
                     _ => {}
                 }
@@ -281,6 +297,21 @@ impl<'w> ResponseEnd<'w> {
         self.result_start = self.result_start.and_then(|(at, sequence)| Some((at.checked_sub(n)?, sequence)));
     }
 
+    /// The file that the server waits for: its packets go from the client to the server, then the answer goes on.
+    #[must_use]
+    pub fn local_file(&self) -> LocalFile {
+        LocalFile::new(self.next_sequence, self.due.unwrap_or(self.next_sequence))
+    }
+
+    /// The file has passed, as far as `file` has walked.
+    pub fn local_file_passed(&mut self, file: &LocalFile) {
+        let (to_client, from_server) = file.next_sequences();
+        self.state = State::First;
+        self.next_sequence = to_client;
+        self.boundary_sequence = to_client;
+        self.due = Some(from_server);
+    }
+
     /// What the answer told.
     #[must_use]
     pub fn summary(&self) -> &Summary {
@@ -306,7 +337,7 @@ impl<'w> ResponseEnd<'w> {
             }
             State::ResultColumnsEnd | State::First | State::FirstPrepare | State::One => true,
             State::ResultColumns { .. } | State::PrepareGroup { .. } => first == response::ERR,
-            State::Done => true,
+            State::LocalFile | State::Done => true,
         }
     }
 
@@ -423,8 +454,13 @@ impl<'w> ResponseEnd<'w> {
         match self.state {
             State::First => match first {
                 response::OK => self.ok(buf, header, response::OK),
+                response::LOCAL_INFILE if self.local_files => {
+                    self.pass(buf, header);
+                    self.state = State::LocalFile;
+                    Ok(())
+                }
                 response::LOCAL_INFILE => {
-                    Err(self.malformed("request for a local file, which was not offered"))
+                    Err(self.malformed("request for a local file that no statement loads"))
                 }
                 _ => {
                     let mut r = Reader::new(payload);
@@ -462,7 +498,7 @@ impl<'w> ResponseEnd<'w> {
                 Ok(())
             }
             State::One => self.one(buf, header, first),
-            State::ResultColumns { .. } | State::PrepareGroup { .. } | State::Done => {
+            State::ResultColumns { .. } | State::PrepareGroup { .. } | State::LocalFile | State::Done => {
                 Err(self.malformed("unexpected packet in an answer"))
             }
         }
@@ -888,6 +924,40 @@ mod tests {
                 n
             };
             assert_eq!(sequence, packets_before + 1, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_file_passes_between_two_parts_of_an_answer() {
+        for (client, shift) in [(NEW, 0), (OLD, 1)] {
+            // rows, then a request whose file has three packets, then OK
+            let mut server = rows(2, NEW, 0x000A, b"");
+            let from = crate::write_packet(&mut server, 7, b"\xFBname");
+            let mut buf = server.clone();
+            let mut end =
+                ResponseEnd::new(Expect::Results, client, None, None).beginning_at(1).with_local_files(true);
+            assert_eq!(end.scan(&mut buf), Ok(Scan::LocalFile));
+            assert_eq!(end.position(), buf.len());
+            let request = buf.len() - 9;
+            assert_eq!(buf[request..], [5, 0, 0, 7 + shift, 0xFB, b'n', b'a', b'm', b'e']);
+            let mut file = end.local_file();
+            let mut sent = Vec::new();
+            let next = crate::write_packet(&mut sent, from + shift, b"1,2\n");
+            let next = crate::write_packet(&mut sent, next, b"");
+            file.walk(&mut sent).unwrap();
+            assert_eq!(sent[3], from);
+            assert!(file.has_ended());
+            end.taken(buf.len());
+            buf.clear();
+            end.local_file_passed(&file);
+            assert_eq!(end.error_place(), (0, next));
+            let mut last = ok(0x0002, b"", b"");
+            last[3] = next - shift;
+            assert_eq!(end.scan(&mut last), Ok(Scan::Done));
+            assert_eq!(last[3], next);
+            let mut refused = server;
+            let mut end = ResponseEnd::new(Expect::Results, client, None, None).beginning_at(1);
+            assert!(end.scan(&mut refused).is_err());
         }
     }
 

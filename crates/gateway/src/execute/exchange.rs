@@ -5,7 +5,7 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_backend::{ConnectionError, Questions, Stream};
-use weir_sql::Effects;
+use weir_sql::{Effects, Statement};
 use weir_wire::{
     error_code,
     framer::{HEADER_LEN, Header, MAX_PAYLOAD},
@@ -14,7 +14,7 @@ use weir_wire::{
     write_packet,
 };
 
-use super::{Answer, Attempt, Job};
+use super::{Answer, Attempt, Job, local_file::LocalFiles};
 use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
@@ -54,7 +54,8 @@ impl Session {
             true => Passage::Whole,
             false => Passage::Streams,
         };
-        self.receive(held, job.expect, passage, sequence_after(job.packet), fresh).await
+        let local_files = local_files_of(job.statement);
+        self.receive(held, job.expect, passage, local_files, sequence_after(job.packet), fresh).await
     }
 
     /// Reads the answer whose first packet has id `sequence`.
@@ -63,6 +64,7 @@ impl Session {
         held: &mut Held,
         expect: Expect,
         passage: Passage,
+        local_files: LocalFiles,
         sequence: u8,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
@@ -81,7 +83,8 @@ impl Session {
             wish.as_deref(),
             self.tenant.namespace.limits.result_rows,
         )
-        .beginning_at(sequence);
+        .beginning_at(sequence)
+        .with_local_files(local_files == LocalFiles::Expected);
         let mut streamed = false;
         let mut share = None;
         // the client has the beginning of a packet
@@ -123,6 +126,15 @@ impl Session {
             match end.scan(&mut buffer) {
                 Ok(Scan::Done) => break,
                 Ok(Scan::More) => {}
+                Ok(Scan::LocalFile) => {
+                    self.client.write(buffer.get(..end.position()).unwrap_or_default()).await?;
+                    buffer.drain(..end.position());
+                    end.taken(end.position());
+                    (streamed, in_packet, share) = (true, false, None);
+                    if let Err(error) = Box::pin(self.pass_local_file(held, &mut end)).await? {
+                        return self.broke_off(buffer, &end, Sent::WholePackets, error, held, fresh).await;
+                    }
+                }
                 Ok(Scan::RowLimit) => {
                     return Box::pin(self.too_many_rows(held, buffer, &mut end)).await.map(Attempt::Answered);
                 }
@@ -280,8 +292,11 @@ impl Session {
         let kill = pool.kill_query(held.checkout.thread_id());
         let drain = async {
             loop {
-                if end.scan(&mut drained)? == Scan::Done {
-                    return Ok::<(), ConnectionError>(());
+                match end.scan(&mut drained)? {
+                    Scan::Done => return Ok::<(), ConnectionError>(()),
+                    // nobody answers it any more
+                    Scan::LocalFile => return Err(ConnectionError::Closed),
+                    Scan::More | Scan::RowLimit => {}
                 }
                 let n = end.position();
                 drained.drain(..n);
@@ -328,6 +343,14 @@ fn sent(streamed: bool, in_packet: bool, end: &ResponseEnd<'_>) -> Sent {
         (false, _) => Sent::Nothing,
         (true, false) => Sent::WholePackets,
         (true, true) => Sent::HalfAPacket,
+    }
+}
+
+/// Does the text load a file of the client?
+pub(super) fn local_files_of(statement: &Statement) -> LocalFiles {
+    match statement.effects.contains(Effects::LOCAL_INFILE) {
+        true => LocalFiles::Expected,
+        false => LocalFiles::Refused,
     }
 }
 

@@ -15,7 +15,10 @@ use weir_wire::{
     response_end::Expect,
 };
 
-use super::{Attempt, Job, exchange::Passage};
+use super::{
+    Attempt, Job,
+    exchange::{Passage, local_files_of},
+};
 use crate::{
     client::{ClientError, Request},
     error::{Refused, SessionError},
@@ -151,12 +154,14 @@ impl Session {
             }
         }
         // a server that closed may have said why: then that is the answer
-        let attempt =
-            match self.receive(&mut held, Expect::Results, Passage::Streams, body.next_sequence, fresh).await
-            {
-                Ok(attempt) => attempt,
-                Err(error) => return Err(self.walk_away(held, error)),
-            };
+        let local_files = local_files_of(&statement);
+        let received = self
+            .receive(&mut held, Expect::Results, Passage::Streams, local_files, body.next_sequence, fresh)
+            .await;
+        let attempt = match received {
+            Ok(attempt) => attempt,
+            Err(error) => return Err(self.walk_away(held, error)),
+        };
         let answer = match (attempt, broken) {
             (Attempt::Answered(answer), _) => answer,
             (Attempt::NotSent(error) | Attempt::NoAnswer(error), broken) => {

@@ -554,7 +554,7 @@ fn greeting_collation(listener: &Listener, tenants: &Tenants, flavour: Flavour) 
     seen.next().map_or(default, |facts| facts.greeting_collation)
 }
 
-/// What Weir can do for a client. Compression, query attributes, optional metadata and LOAD DATA LOCAL are not offered.
+/// What Weir can do for a client. Compression, query attributes and optional metadata are not offered.
 fn offered(flavour: Flavour, tls: bool) -> Capabilities {
     let mut capabilities = Capabilities::LONG_PASSWORD
         | Capabilities::FOUND_ROWS
@@ -562,6 +562,7 @@ fn offered(flavour: Flavour, tls: bool) -> Capabilities {
         | Capabilities::CONNECT_WITH_DB
         | Capabilities::NO_SCHEMA
         | Capabilities::ODBC
+        | Capabilities::LOCAL_FILES
         | Capabilities::IGNORE_SPACE
         | Capabilities::PROTOCOL_41
         | Capabilities::INTERACTIVE

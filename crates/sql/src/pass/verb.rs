@@ -264,7 +264,10 @@ impl Pass {
     fn load_word(&mut self, keyword: Keyword) -> bool {
         use Keyword as K;
         match keyword {
-            K::Local => self.effect(Effects::LOCAL_INFILE),
+            // elsewhere it is the name of a table or a column
+            K::Local if matches!(self.prev, Prev::Word(K::None | K::LowPriority | K::Concurrent, _)) => {
+                self.effect(Effects::LOCAL_INFILE);
+            }
             K::Index => {
                 self.at.kind = Kind::Admin;
                 self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT);

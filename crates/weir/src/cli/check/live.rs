@@ -83,6 +83,7 @@ async fn look(slice: &Slice, instance: &Instance, limit: Duration) -> Result<See
         account: slice.account.clone(),
         tls_mode: slice.tls.mode,
         tls: tls_settings(&slice.tls).map_err(|error| error.to_string())?,
+        local_files: false,
         states: Arc::new(Interner::default()),
     });
     let mut connection = dialer.dial(Class::default(), limit).await.map_err(|error| error.to_string())?;
