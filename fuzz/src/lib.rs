@@ -16,6 +16,7 @@ use weir_wire::capability::Capabilities;
 use weir_wire::command::Command;
 use weir_wire::connect::{ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish};
 use weir_wire::greeting::{FirstServerPacket, MariaDbCapabilities};
+use weir_wire::local_file::LocalFile;
 use weir_wire::login::{Attributes, ChangeUser, FirstClientPacket, HandshakeResponse41, ServerAuthPacket};
 use weir_wire::proxy_protocol::ProxyHeader;
 use weir_wire::response::{
@@ -23,7 +24,7 @@ use weir_wire::response::{
 };
 use weir_wire::response_end::{Expect, ResponseEnd, Scan};
 use weir_wire::server_version::ServerVersion;
-use weir_wire::{Malformed, Reader, Writer};
+use weir_wire::{Malformed, Reader, Writer, query_attributes};
 
 /// A target: the name of its file in `fuzz_targets/`, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("command", command),
     ("connect", connect),
     ("greeting", greeting),
+    ("local_file", local_file),
     ("login", login),
     ("proxy_protocol", proxy_protocol),
     ("response", response),
@@ -260,6 +262,26 @@ pub fn proxy_protocol(data: &[u8]) {
 pub fn command(data: &[u8]) {
     if let Ok(Command::ChangeUser(body)) = Command::parse(data) {
         let _ = ChangeUser::parse(body, Capabilities::all());
+    }
+    if let Ok(at) = query_attributes::text_at(data) {
+        assert!(at <= data.len());
+    }
+}
+
+/// A file's end is the same place however it is cut; the first byte says where.
+pub fn local_file(data: &[u8]) {
+    let Some((&cut, bytes)) = data.split_first() else { return };
+    let mut whole = bytes.to_vec();
+    let mut at_once = LocalFile::new(2, 3);
+    let expected = at_once.walk(&mut whole);
+    let mut cut_once = bytes.to_vec();
+    let (head, tail) = cut_once.split_at_mut(usize::from(cut).min(bytes.len()));
+    let mut in_two = LocalFile::new(2, 3);
+    let walked = in_two.walk(head).and_then(|n| Ok(n + in_two.walk(tail)?));
+    assert_eq!(walked.is_ok(), expected.is_ok());
+    if let (Ok(n), Ok(expected)) = (walked, expected) {
+        assert_eq!((n, in_two.has_ended()), (expected, at_once.has_ended()));
+        assert_eq!(cut_once, whole);
     }
 }
 

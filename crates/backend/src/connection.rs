@@ -9,6 +9,7 @@ use weir_wire::{
     error_code::ErrorCode,
     framer::first_packet,
     packet_with,
+    query_attributes::query_head,
     response::{ErrPacket, TextRow},
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd, Scan, Summary},
     server_version::Flavour,
@@ -262,7 +263,8 @@ impl Connection {
     /// Writes the questions that must come before any other command, since that would wipe the answers out.
     pub fn write_left(&mut self, out: &mut Vec<u8>) -> Option<Questions> {
         self.last_statement = 0;
-        self.left.take().map(|left| left.ask(out)).filter(|questions| !questions.is_empty())
+        let attributes = self.class.query_attributes;
+        self.left.take().map(|left| left.ask(attributes, out)).filter(|questions| !questions.is_empty())
     }
 
     /// Reads the answers to [`write_left`](Self::write_left).
@@ -426,7 +428,9 @@ impl Connection {
                 w.u8(com::SET_OPTION).u16(u16::from(!multi_statements));
             });
         }
-        let transition = write_transition(&self.state, want, self.server.version.flavour, &mut out);
+        let attributes = self.class.query_attributes;
+        let transition =
+            write_transition(&self.state, want, self.server.version.flavour, attributes, &mut out);
         if transition.needs_new_login {
             self.broken = true;
             return Err(ConnectionError::Closed);
@@ -505,8 +509,8 @@ impl Connection {
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn query(&mut self, sql: &str) -> Result<Reply, ConnectionError> {
-        let mut payload = Vec::with_capacity(sql.len() + 1);
-        payload.push(com::QUERY);
+        let mut payload = Vec::with_capacity(sql.len() + 3);
+        payload.extend_from_slice(query_head(self.class.query_attributes));
         payload.extend_from_slice(sql.as_bytes());
         self.command(&payload, Expect::Results).await
     }
@@ -556,6 +560,7 @@ impl Connection {
     /// The server refused, or the connection failed.
     pub async fn prepare_for_use(&mut self, after_reset: bool) -> Result<(), ConnectionError> {
         let flavour = self.server.version.flavour;
+        let query = query_head(self.class.query_attributes);
         let mut out = Vec::new();
         let questions = self.write_left(&mut out);
         if after_reset {
@@ -564,10 +569,10 @@ impl Connection {
             });
         }
         packet_with(&mut out, 0, |w| {
-            w.u8(com::QUERY).bytes(arm_trackers(flavour).as_bytes());
+            w.bytes(query).bytes(arm_trackers(flavour).as_bytes());
         });
         packet_with(&mut out, 0, |w| {
-            w.u8(com::QUERY).bytes(state::select_all(flavour).as_bytes());
+            w.bytes(query).bytes(state::select_all(flavour).as_bytes());
         });
         self.broken = true;
         self.stream.write_all(&out).await?;

@@ -10,7 +10,7 @@ use std::{
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use weir_catalog::slice::{Address, BackendAccount, BackendTlsMode};
-use weir_wire::{Malformed, greeting::Greeting, server_version::ServerVersion};
+use weir_wire::{Malformed, capability::Capabilities, greeting::Greeting, server_version::ServerVersion};
 
 use crate::{
     connection::{Connection, ConnectionError},
@@ -58,6 +58,8 @@ pub enum DialError {
 pub struct ServerFacts {
     /// Family and version.
     pub version: ServerVersion,
+    /// What it offers.
+    pub capabilities: Capabilities,
     /// The collation id that the server greets with: the low byte of its default.
     pub greeting_collation: u8,
     /// Collations by id: character set and collation name.
@@ -244,6 +246,7 @@ impl Dialer {
     fn bare_facts(&self, version: ServerVersion, greeting: &Greeting) -> ServerFacts {
         ServerFacts {
             version,
+            capabilities: greeting.capabilities,
             greeting_collation: greeting.collation,
             collations: HashMap::new(),
             default_collations: HashMap::new(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use weir_wire::{command::com, packet_with};
+use weir_wire::{packet_with, query_attributes::query_head};
 
 use crate::connection::Reply;
 
@@ -166,15 +166,16 @@ impl Left {
         FACTS.iter().zip(self.numbers).any(|((fact, _), number)| number != 0 && memory.wants(*fact, number))
     }
 
-    /// Writes the questions that somebody still needs answered.
-    pub(crate) fn ask(self, out: &mut Vec<u8>) -> Questions {
+    /// Writes the questions that somebody still needs answered. `attributes`: the connection has negotiated query
+    /// attributes.
+    pub(crate) fn ask(self, attributes: bool, out: &mut Vec<u8>) -> Questions {
         let mut asked = [None; FACTS.len()];
         if let Some(memory) = self.memory.upgrade() {
             for ((slot, (fact, text)), number) in asked.iter_mut().zip(FACTS).zip(self.numbers) {
                 if number != 0 && memory.wants(fact, number) {
                     *slot = Some(fact);
                     packet_with(out, 0, |w| {
-                        w.u8(com::QUERY).bytes(text);
+                        w.bytes(query_head(attributes)).bytes(text);
                     });
                 }
             }
@@ -242,7 +243,7 @@ mod tests {
         let left = Left::new(&memory, [7, 0, 5]);
         memory.forget(Fact::Conditions);
         let mut out = Vec::new();
-        let questions = left.ask(&mut out);
+        let questions = left.ask(false, &mut out);
         assert_eq!(questions.facts().collect::<Vec<_>>(), [Fact::InsertId]);
         assert!(out.ends_with(b"SELECT LAST_INSERT_ID()"));
         drop(memory);
@@ -263,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_told_when_the_connection_is_asked() {
         let memory = Arc::new(Memory::default());
-        let questions = Left::new(&memory, [3, 0, 0]).ask(&mut Vec::new());
+        let questions = Left::new(&memory, [3, 0, 0]).ask(false, &mut Vec::new());
         let waiting = memory.take(Fact::Conditions, 3, LONG);
         let asking = async {
             tokio::task::yield_now().await;

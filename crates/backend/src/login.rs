@@ -82,6 +82,12 @@ impl Dialer {
         {
             return Err(DialError::Login("the server is older than the version that the listener greets with: it does not know the extended metadata that a client was promised (MariaDB 10.5.2)".into()));
         }
+        if class.query_attributes && !logged_in.agreed.contains(Capabilities::QUERY_ATTRIBUTES) {
+            return Err(DialError::Login(
+                "the server does not know the query attributes that a client was promised (MySQL 8.0.23)"
+                    .into(),
+            ));
+        }
         let text = String::from_utf8_lossy(&logged_in.greeting.version).into_owned();
         let version = ServerVersion::parse(&text).ok_or(Malformed { what: "server version", at: 1 })?;
         Ok((talk.stream, version, logged_in.greeting))
@@ -99,6 +105,7 @@ impl Dialer {
         capabilities.set(Capabilities::FOUND_ROWS, class.found_rows);
         capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
         capabilities.set(Capabilities::INTERACTIVE, class.interactive);
+        capabilities.set(Capabilities::QUERY_ATTRIBUTES, class.query_attributes);
         let mut mariadb = MariaDbCapabilities::empty();
         mariadb.set(MariaDbCapabilities::EXTENDED_METADATA, class.extended_metadata);
         let mut attributes = Attributes::new();

@@ -55,6 +55,8 @@ pub struct Class {
     pub single_results: bool,
     /// MARIADB_CLIENT_EXTENDED_METADATA: column definitions tell of JSON, UUID and the like.
     pub extended_metadata: bool,
+    /// CLIENT_QUERY_ATTRIBUTES: every COM_QUERY carries a block of attributes in front of its text.
+    pub query_attributes: bool,
 }
 
 /// What a session wants of a connection.

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use weir_wire::{command::com, packet_with, server_version::Flavour};
+use weir_wire::{command::com, packet_with, query_attributes::query_head, server_version::Flavour};
 
 /// How a value is written in SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +226,15 @@ impl Transition {
     }
 }
 
-/// Appends the commands that turn `have` into `want` on a server of `flavour`: one SET, one COM_INIT_DB.
-pub fn write_transition(have: &State, want: &State, flavour: Flavour, out: &mut Vec<u8>) -> Transition {
+/// Appends the commands that turn `have` into `want` on a server of `flavour`: one SET, one COM_INIT_DB. `attributes`: the
+/// connection has negotiated query attributes.
+pub fn write_transition(
+    have: &State,
+    want: &State,
+    flavour: Flavour,
+    attributes: bool,
+    out: &mut Vec<u8>,
+) -> Transition {
     let mut transition = Transition::default();
     let mut set = Vec::new();
     let mut have = Cow::Borrowed(have);
@@ -257,7 +264,7 @@ pub fn write_transition(have: &State, want: &State, flavour: Flavour, out: &mut 
     if !set.is_empty() {
         transition.sets = true;
         packet_with(out, 0, |w| {
-            w.u8(com::QUERY).bytes(&set);
+            w.bytes(query_head(attributes)).bytes(&set);
         });
     }
     match (&have.database, &want.database) {
@@ -369,7 +376,7 @@ mod tests {
         let mut to = have.clone();
         want(&mut to);
         let mut out = Vec::new();
-        let t = write_transition(&have, &to, Flavour::MariaDb, &mut out);
+        let t = write_transition(&have, &to, Flavour::MariaDb, false, &mut out);
         (t, String::from_utf8_lossy(&out).into_owned())
     }
 
@@ -399,7 +406,7 @@ mod tests {
     fn a_database_cannot_be_unset_without_a_new_login() {
         let mut have = state();
         have.set_database(Some(b"a"));
-        assert!(write_transition(&have, &state(), Flavour::MySql, &mut Vec::new()).needs_new_login);
+        assert!(write_transition(&have, &state(), Flavour::MySql, false, &mut Vec::new()).needs_new_login);
     }
 
     #[test]

@@ -16,12 +16,13 @@ use weir_wire::Malformed;
 use weir_wire::capability::Capabilities;
 use weir_wire::command::com;
 use weir_wire::greeting::Greeting;
+use weir_wire::query_attributes::query_head;
 use weir_wire::response::{LOCAL_INFILE, PrepareOk, ResponseFlags};
 
 pub use answer::{Answer, Outcome};
 pub use login::{Login, Proof, Tls, modern};
 pub use packet::Packet;
-pub use parameter::{Parameter, execution};
+pub use parameter::{Attribute, Parameter, execution};
 pub use transport::{Endpoint, Transport};
 pub use weir_wire::response_end::Expect;
 
@@ -216,7 +217,30 @@ impl Client {
     /// # Errors
     /// As for [`Client::read_answer`].
     pub fn query(&mut self, sql: impl AsRef<[u8]>) -> Result<Answer, Failure> {
-        self.command(&[&[com::QUERY], sql.as_ref()].concat(), Expect::Results)
+        let negotiated = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        self.command(&[query_head(negotiated), sql.as_ref()].concat(), Expect::Results)
+    }
+
+    /// COM_QUERY with query attributes, which must have been negotiated.
+    ///
+    /// # Errors
+    /// As for [`Client::read_answer`].
+    pub fn query_with(&mut self, sql: &str, attributes: &[Attribute<'_>]) -> Result<Answer, Failure> {
+        self.command(&parameter::attributed(sql.as_bytes(), attributes), Expect::Results)
+    }
+
+    /// COM_STMT_EXECUTE with query attributes, which must have been negotiated.
+    ///
+    /// # Errors
+    /// As for [`Client::read_answer`].
+    pub fn execute_attributed(
+        &mut self,
+        id: u32,
+        parameters: &[Parameter],
+        attributes: &[Attribute<'_>],
+        bind: Bind,
+    ) -> Result<Answer, Failure> {
+        self.command(&parameter::execution_attributed(id, parameters, attributes, bind), Expect::Results)
     }
 
     /// Sends a local file, in these packets, behind an answer that ended with the request for it. Gives how the answer
@@ -313,6 +337,10 @@ impl Client {
         cursor: Cursor,
         bind: Bind,
     ) -> Result<Answer, Failure> {
+        let negotiated = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        if negotiated && cursor == Cursor::None {
+            return self.execute_attributed(id, parameters, &[], bind);
+        }
         self.command(&execution(id, parameters, cursor, bind), Expect::Results)
     }
 

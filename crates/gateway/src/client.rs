@@ -11,7 +11,9 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use weir_backend::Stream;
 use weir_wire::{
+    Malformed,
     framer::{HEADER_LEN, Header},
+    query_attributes,
     response::ResponseFlags,
 };
 
@@ -57,6 +59,8 @@ pub struct Request {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Where in the payload a COM_QUERY has its text.
+    text_at: usize,
     /// It is long, and goes on beyond what is in the buffer.
     pub large: bool,
 }
@@ -66,13 +70,28 @@ impl Request {
     #[must_use]
     pub fn collected(buffer: Vec<u8>) -> Self {
         let end = buffer.len();
-        Self { buffer, start: 0, end, large: false }
+        Self { buffer, start: 0, end, text_at: 1, large: false }
     }
 
     /// Header and payload, as far as they are in the buffer.
     #[must_use]
     pub fn packet(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// A COM_QUERY on a connection that negotiated query attributes: its text begins behind them.
+    ///
+    /// # Errors
+    /// They are malformed, or not in the buffer whole.
+    pub fn skip_attributes(&mut self) -> Result<(), Malformed> {
+        self.text_at = query_attributes::text_at(self.payload())?;
+        Ok(())
+    }
+
+    /// The text of a COM_QUERY, as far as it is in the buffer.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.payload().get(self.text_at..).unwrap_or_default()
     }
 
     /// The payload, as far as it is in the buffer.
@@ -168,7 +187,7 @@ impl Client {
     fn take_request(&mut self, len: usize, large: bool) -> Request {
         let start = self.at;
         self.at = 0;
-        Request { buffer: std::mem::take(&mut self.buffer), start, end: start + len, large }
+        Request { buffer: std::mem::take(&mut self.buffer), start, end: start + len, text_at: 1, large }
     }
 
     /// Ends the use of a request; what was read beyond it stays for the next.

@@ -19,6 +19,7 @@ use weir_catalog::user::User;
 use weir_plan::{Facts, Target};
 use weir_sql::{Dialect, Statement};
 use weir_wire::{
+    Malformed,
     capability::{Capabilities, Status},
     command::Command,
     error_code,
@@ -198,16 +199,13 @@ impl Session {
         }
         let command = match Command::parse(request.payload()) {
             Ok(command) => command,
-            Err(error) => {
-                return Err(Refused::new(
-                    error_code::MALFORMED_PACKET,
-                    format!("Malformed communication packet: {error}"),
-                )
-                .into());
-            }
+            Err(error) => return Err(malformed(error)),
         };
         match command {
-            Command::Query(_) => self.query(request).await,
+            Command::Query(_) => {
+                self.find_text(request)?;
+                self.query(request).await
+            }
             Command::StmtExecute(execute) => {
                 let id = execute.statement;
                 self.execute_prepared(id, request).await
@@ -231,6 +229,14 @@ impl Session {
             Command::ResetConnection => Box::pin(self.reset()).await,
             Command::ChangeUser(_) => Box::pin(self.change_user(request)).await,
             Command::Unserved(_) => Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into()),
+        }
+    }
+
+    /// The text of a COM_QUERY stands behind its attributes, if the client negotiated them.
+    pub(crate) fn find_text(&self, request: &mut Request) -> Result<(), SessionError> {
+        match self.class.query_attributes {
+            true => request.skip_attributes().map_err(malformed),
+            false => Ok(()),
         }
     }
 
@@ -410,6 +416,11 @@ impl Session {
         };
         Some(Refused::new(code, text))
     }
+}
+
+fn malformed(error: Malformed) -> SessionError {
+    let text = format!("Malformed communication packet: {error}");
+    Refused::new(error_code::MALFORMED_PACKET, text).into()
 }
 
 impl Drop for Session {

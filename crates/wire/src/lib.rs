@@ -17,6 +17,7 @@ pub mod greeting;
 pub mod local_file;
 pub mod login;
 pub mod proxy_protocol;
+pub mod query_attributes;
 pub mod response;
 pub mod response_end;
 pub mod server_version;

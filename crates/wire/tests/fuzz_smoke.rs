@@ -275,7 +275,17 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
                 (0..=0x20).map(|command| [&[command], &b"\x01\0\0\0\0\x01\0\0\0shop\0%"[..]].concat()),
             );
             all.push([&[com::QUERY], &b"SELECT 1"[..]].concat());
+            all.push(b"\x03\x00\x01SELECT 1".to_vec());
+            all.push(b"\x03\x02\x01\x02\x01\xFE\x00\x01a\x08\x80\x01b\x03abcSELECT 1".to_vec());
             all
+        }
+        "local_file" => {
+            let mut file = Vec::new();
+            let next = [&b"1,one\n"[..], b"", b"more"]
+                .iter()
+                .fold(2, |sequence, packet| weir_wire::write_packet(&mut file, sequence, packet));
+            weir_wire::write_packet(&mut file, next, b"");
+            (0..20).map(|cut| [&[cut], &file[..]].concat()).collect()
         }
         "proxy_protocol" => vec![
             b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 3306\r\n".to_vec(),

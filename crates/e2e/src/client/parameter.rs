@@ -90,3 +90,55 @@ pub fn execution(id: u32, parameters: &[Parameter], cursor: Cursor, bind: Bind) 
     }
     payload
 }
+
+/// A query attribute: its name and its value.
+pub type Attribute<'a> = (&'a str, Parameter);
+
+/// The payload of a COM_QUERY with attributes.
+pub(super) fn attributed(text: &[u8], attributes: &[Attribute<'_>]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let mut w = Writer::new(&mut payload);
+    w.u8(com::QUERY).lenenc_int(attributes.len() as u64).lenenc_int(1);
+    if !attributes.is_empty() {
+        named(&mut w, attributes, Bind::New);
+    }
+    w.bytes(text);
+    payload
+}
+
+/// The payload of a COM_STMT_EXECUTE where attributes were negotiated; they stand behind the statement's own parameters.
+pub(super) fn execution_attributed(
+    id: u32,
+    parameters: &[Parameter],
+    attributes: &[Attribute<'_>],
+    bind: Bind,
+) -> Vec<u8> {
+    const PARAMETER_COUNT_AVAILABLE: u8 = 8;
+    let mut payload = Vec::new();
+    let mut w = Writer::new(&mut payload);
+    let own = parameters.iter().map(|parameter| ("", parameter.clone()));
+    let all: Vec<Attribute<'_>> = own.chain(attributes.iter().cloned()).collect();
+    w.u8(com::STMT_EXECUTE).u32(id).u8(PARAMETER_COUNT_AVAILABLE).u32(1).lenenc_int(all.len() as u64);
+    if !all.is_empty() {
+        named(&mut w, &all, bind);
+    }
+    payload
+}
+
+fn named(w: &mut Writer<'_>, values: &[Attribute<'_>], bind: Bind) {
+    let mut nulls = vec![0_u8; values.len().div_ceil(8)];
+    for (i, (_, value)) in values.iter().enumerate() {
+        if let (Parameter::Null, Some(byte)) = (value, nulls.get_mut(i / 8)) {
+            *byte |= 1 << (i % 8);
+        }
+    }
+    w.bytes(&nulls).u8(u8::from(bind == Bind::New));
+    if bind == Bind::New {
+        for (name, value) in values {
+            w.bytes(&value.kind()).lenenc_bytes(name.as_bytes());
+        }
+    }
+    for (_, value) in values {
+        value.write(w);
+    }
+}

@@ -98,7 +98,8 @@ impl Session {
         }
         let Some(wanted) = self.wanted.clone() else { return Ok(()) };
         let mut reading = Analyzer::new(&wanted.dialect);
-        reading.feed(request.payload().get(1..).unwrap_or_default());
+        self.find_text(request)?;
+        reading.feed(request.text());
         let mut analyzer = Some(reading);
         if body.over_limit() {
             return Err(too_large().into());

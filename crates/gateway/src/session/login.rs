@@ -267,7 +267,7 @@ impl Entrance<'_> {
         let local = self.client()?.stream().is_secure();
         let greeted = greeting_version(self.listener, &tenants);
         let offer = Offer {
-            capabilities: offered(greeted.flavour, self.listener.tls != ClientTls::Off),
+            capabilities: offered(greeted.flavour, self.listener, &tenants),
             mariadb: offered_mariadb(&greeted),
             nonce,
             tls: match self.listener.tls {
@@ -513,6 +513,7 @@ fn class_of(agreed: Capabilities, mariadb: MariaDbCapabilities) -> Class {
         interactive: agreed.contains(Capabilities::INTERACTIVE),
         single_results: !agreed.intersects(Capabilities::MULTI_RESULTS | Capabilities::MULTI_STATEMENTS),
         extended_metadata: mariadb.contains(MariaDbCapabilities::EXTENDED_METADATA),
+        query_attributes: agreed.contains(Capabilities::QUERY_ATTRIBUTES),
     }
 }
 
@@ -554,8 +555,8 @@ fn greeting_collation(listener: &Listener, tenants: &Tenants, flavour: Flavour) 
     seen.next().map_or(default, |facts| facts.greeting_collation)
 }
 
-/// What Weir can do for a client. Compression, query attributes and optional metadata are not offered.
-fn offered(flavour: Flavour, tls: bool) -> Capabilities {
+/// What Weir can do for a client. Compression and optional metadata are not offered.
+fn offered(flavour: Flavour, listener: &Listener, tenants: &Tenants) -> Capabilities {
     let mut capabilities = Capabilities::LONG_PASSWORD
         | Capabilities::FOUND_ROWS
         | Capabilities::LONG_FLAG
@@ -582,8 +583,19 @@ fn offered(flavour: Flavour, tls: bool) -> Capabilities {
         // says that MariaDB's own capabilities follow
         capabilities.remove(Capabilities::LONG_PASSWORD);
     }
-    capabilities.set(Capabilities::SSL, tls);
+    capabilities.set(Capabilities::SSL, listener.tls != ClientTls::Off);
     capabilities
+        .set(Capabilities::QUERY_ATTRIBUTES, all_offer(Capabilities::QUERY_ATTRIBUTES, listener, tenants));
+    capabilities
+}
+
+/// Do all servers behind a listener offer it, as far as they were reached, and was every primary reached?
+fn all_offer(wanted: Capabilities, listener: &Listener, tenants: &Tenants) -> bool {
+    let mut served = tenants.by_name.values().filter(|t| listener.serves(&t.name));
+    served.all(|tenant| {
+        tenant.primary.dialer().facts().is_some()
+            && tenant.pools().filter_map(|p| p.dialer().facts()).all(|f| f.capabilities.contains(wanted))
+    })
 }
 
 /// What Weir can do for a client of MariaDB beyond that: extended metadata, which servers have since 10.5.2.

@@ -6,6 +6,7 @@ use weir_backend::{ByAddress, Definition};
 use weir_plan::{Plan, Target, plan};
 use weir_sql::{Kind, Statement, analyze};
 use weir_wire::{
+    Reader,
     capability::Status,
     command::com,
     error_code::{self, ErrorCode},
@@ -256,7 +257,7 @@ impl Session {
         };
         entry.definition = Arc::clone(&definition);
         let statement = Arc::clone(&entry.statement);
-        let with_types = entry.complete(request.packet());
+        let with_types = entry.complete(request.packet(), self.class.query_attributes);
         let counts = Box::pin(self.lost_count(&statement, &definition)).await?;
         let planned = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let filters = planned == Plan::ForwardDatabases;
@@ -432,13 +433,17 @@ fn without_cursor(packet: &[u8]) -> Vec<u8> {
 impl Entry {
     /// The packet with the parameters' types in it, if the client left them out since it bound them before: the
     /// connection that will execute it may never have seen them. Remembers types that are in the packet.
-    fn complete(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+    fn complete(&mut self, packet: &[u8], attributes: bool) -> Option<Vec<u8>> {
         let parameters = usize::from(self.parameters);
         if parameters == 0 {
             return None;
         }
         // header, command, id, flags, iterations, NULL bitmap
-        let bound_at = HEADER_LEN + 10 + parameters.div_ceil(8);
+        const BITMAP: usize = HEADER_LEN + 10;
+        if attributes {
+            return self.complete_named(packet, BITMAP);
+        }
+        let bound_at = BITMAP + parameters.div_ceil(8);
         let types_len = parameters * 2;
         match packet.get(bound_at) {
             Some(1) => {
@@ -460,5 +465,39 @@ impl Entry {
             }
             _ => None,
         }
+    }
+
+    /// The same where query attributes were negotiated: a number stands before the bitmap, names stand behind the types,
+    /// and attributes behind the statement's own parameters. Who sends attributes must send types.
+    fn complete_named(&mut self, packet: &[u8], count_at: usize) -> Option<Vec<u8>> {
+        let own = usize::from(self.parameters);
+        let mut r = Reader::new(packet.get(count_at..)?);
+        let count = usize::try_from(r.lenenc_int("number of parameters").ok()?).ok()?;
+        r.bytes(count.div_ceil(8), "NULL bitmap").ok()?;
+        let bound = r.u8("types follow").ok()?;
+        if bound != 0 {
+            let mut types = Vec::with_capacity(own * 2);
+            for _ in 0..own.min(count) {
+                types.extend_from_slice(r.bytes(2, "type").ok()?);
+                r.lenenc_bytes("name").ok()?;
+            }
+            self.types = types.into();
+            return None;
+        }
+        if count != own || self.types.len() != own * 2 {
+            return None;
+        }
+        let values_at = count_at + r.position();
+        let mut out = Vec::with_capacity(packet.len() + own * 3);
+        let len = packet.len() - HEADER_LEN + own * 3;
+        out.extend_from_slice(&Header::first_of(len, 0).to_bytes());
+        out.extend_from_slice(packet.get(HEADER_LEN..values_at - 1)?);
+        out.push(1);
+        for kind in self.types.chunks_exact(2) {
+            out.extend_from_slice(kind);
+            out.push(0);
+        }
+        out.extend_from_slice(packet.get(values_at..)?);
+        Some(out)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use weir_plan::{Plan, Target, plan};
 use weir_sql::{Kind, Statement, analyze};
-use weir_wire::{error_code::ErrorCode, framer::HEADER_LEN, response_end::Expect};
+use weir_wire::{error_code::ErrorCode, response_end::Expect};
 
 use crate::{
     client::Request,
@@ -27,7 +27,7 @@ impl Session {
         }
         let mut statement = self.worker.statement();
         if let Some(wanted) = &self.wanted {
-            analyze(request.payload().get(1..).unwrap_or_default(), &wanted.dialect, &mut statement);
+            analyze(request.text(), &wanted.dialect, &mut statement);
         }
         if statement.effects.intersects(diagnostics::ANSWERED_HERE)
             && let Some(failed) = Box::pin(self.answer_question(request, &statement)).await?
@@ -115,9 +115,9 @@ impl Session {
         if took < threshold {
             return;
         }
-        let text = request.packet().get(HEADER_LEN + 1..).unwrap_or_default();
         let dialect = self.wanted.as_ref().map(|w| w.dialect);
-        let fingerprint = dialect.map(|d| weir_sql::fingerprint(text, &d, 1024)).unwrap_or_default();
+        let fingerprint =
+            dialect.map(|d| weir_sql::fingerprint(request.text(), &d, 1024)).unwrap_or_default();
         tracing::warn!(
             namespace = &*self.tenant.name,
             user = self.user.name.as_str(),

@@ -8,6 +8,7 @@ use weir_wire::{
     Reader,
     framer::{HEADER_LEN, Header},
     packet_with,
+    query_attributes::query_head,
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd},
 };
 
@@ -211,7 +212,7 @@ impl Session {
         request: &Request,
         statement: &Statement,
     ) -> Result<Option<bool>, SessionError> {
-        let text = request.payload().get(1..).unwrap_or_default();
+        let text = request.text();
         let question = Question::read(text);
         let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
         if question == Some(Question::ConnectionId) {
@@ -262,10 +263,10 @@ impl Session {
             return Err(lost_answer("the conditions of the statement before"));
         };
         let set = asked.as_set(conditions, self.diagnostics.row_count)?;
-        let mut packet = Vec::with_capacity(set.len() + HEADER_LEN + 1);
+        let mut packet = Vec::with_capacity(set.len() + HEADER_LEN + 3);
         let sequence = Header::parse(request.packet()).map_or(0, |h| h.sequence);
         packet_with(&mut packet, sequence, |w| {
-            w.u8(weir_wire::command::com::QUERY).bytes(set.as_bytes());
+            w.bytes(query_head(self.class.query_attributes)).bytes(set.as_bytes());
         });
         let mut set = Statement::new();
         set.kind = statement.kind;
