@@ -14,7 +14,7 @@ use weir_wire::auth::rsa::{RsaKeyPair, RsaPublicKey};
 use weir_wire::auth::{AuthPlugin, Nonce, Verifier};
 use weir_wire::capability::Capabilities;
 use weir_wire::command::Command;
-use weir_wire::connect::{ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish};
+use weir_wire::connect::{ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish};
 use weir_wire::greeting::{FirstServerPacket, MariaDbCapabilities};
 use weir_wire::local_file::LocalFile;
 use weir_wire::login::{Attributes, ChangeUser, FirstClientPacket, HandshakeResponse41, ServerAuthPacket};
@@ -162,7 +162,7 @@ pub fn connect(data: &[u8]) {
     attributes.push(b"_client_name", b"weir");
     let options = ConnectOptions {
         user: b"app".to_vec(),
-        password: PASSWORD.as_bytes().to_vec().into(),
+        credential: Credential::Password(PASSWORD.as_bytes().to_vec().into()),
         database: (how & 8 != 0).then(|| b"shop".to_vec()),
         capabilities: Capabilities::all(),
         mariadb: MariaDbCapabilities::all(),

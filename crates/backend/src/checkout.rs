@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use weir_wire::connect::ServerRefusal;
+
 use crate::{connection::Connection, pool::Pool};
 
 /// Why there is no connection.
@@ -35,6 +37,9 @@ pub enum CheckoutError {
         /// Why.
         error: String,
     },
+    /// The server does not let the session's own account in.
+    #[error("{}", .0.message)]
+    Refused(ServerRefusal),
     /// The pool was closed by a change of configuration.
     #[error("{instance} was taken out of the configuration")]
     Closed {

@@ -630,6 +630,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Says goodbye and waits until the server has closed the connection.
+    pub(crate) async fn leave_server(&mut self) -> Result<(), ConnectionError> {
+        self.say_goodbye();
+        self.broken = true;
+        let mut rest = Vec::new();
+        while self.stream.read_buf(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        Ok(())
+    }
+
     /// Says goodbye, if the server is waiting for a command.
     pub(crate) fn say_goodbye(&mut self) {
         if !self.broken {

@@ -10,9 +10,13 @@ use std::{
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use weir_catalog::slice::{Address, BackendAccount, BackendTlsMode};
-use weir_wire::{Malformed, capability::Capabilities, greeting::Greeting, server_version::ServerVersion};
+use weir_wire::{
+    Malformed, capability::Capabilities, connect::ServerRefusal, error_code, greeting::Greeting,
+    server_version::ServerVersion,
+};
 
 use crate::{
+    accounts::{Identities, Identity},
     connection::{Connection, ConnectionError},
     pool::Class,
     state::{Interner, State, variable_count},
@@ -45,12 +49,57 @@ pub enum DialError {
     /// The server does not let Weir in.
     #[error("login failed: {0}")]
     Login(String),
+    /// The server said no to the account.
+    #[error("login failed: the server refused: {0}")]
+    Refused(ServerRefusal),
+    /// The server asks for a password that is not kept.
+    #[error(
+        "the server asks for the password of {0} again, which Weir does not keep: connect again to show it"
+    )]
+    PasswordUnknown(String),
+    /// The server takes Weir's connections for another account's than the client's.
+    #[error(
+        "the server takes Weir's connections for those of '{found}', but the client's address belongs to '{expected}': \
+         give both the same account, or let clients connect from where Weir does"
+    )]
+    OtherAccount {
+        /// The client's account.
+        expected: String,
+        /// The one that the server takes.
+        found: String,
+    },
+    /// Nobody uses the identity any more.
+    #[error("nobody wants this connection any more")]
+    NobodyWants,
     /// The connection failed while it was made ready.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// The server sent something that is no greeting, or no login.
     #[error("the server sent a {0}")]
     Malformed(#[from] Malformed),
+}
+
+impl DialError {
+    /// What the account is refused with, if it is to blame and not the server: other accounts may well be let in.
+    #[must_use]
+    pub fn blames_account(&self) -> Option<ServerRefusal> {
+        let denied = |message: String| ServerRefusal { code: error_code::ACCESS_DENIED, message };
+        match self {
+            Self::Refused(refusal) => {
+                // too many connections, shutdown, host blocked, host not allowed, TLS demanded of all
+                let of_server = [1040, 1053, 1129, 1130, 3159];
+                (!of_server.contains(&refusal.code.number)).then(|| refusal.clone())
+            }
+            // MariaDB lets an account whose password has expired in, and then refuses what it asks
+            Self::Connection(ConnectionError::Server { code, text }) => {
+                Some(ServerRefusal { code: *code, message: text.clone() })
+            }
+            Self::PasswordUnknown(_) | Self::OtherAccount { .. } | Self::NobodyWants => {
+                Some(denied(self.to_string()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What is known of a server since a connection to it was made.
@@ -138,6 +187,8 @@ pub struct DialerOptions {
     pub local_files: bool,
     /// Shares equal states.
     pub states: Arc<Interner<State>>,
+    /// Others than the account whom connections may be logged in as.
+    pub identities: Arc<Identities>,
 }
 
 /// Makes connections to one instance.
@@ -165,6 +216,17 @@ impl Dialer {
         &self.nothing
     }
 
+    /// Others than the account whom connections may be logged in as.
+    pub(crate) fn identities(&self) -> &Arc<Identities> {
+        &self.options.identities
+    }
+
+    /// Forgets what it knows for the sake of identities that nobody uses any more.
+    pub(crate) fn forget_unused(&self) {
+        let mut baselines = self.baselines.lock().unwrap_or_else(PoisonError::into_inner);
+        baselines.retain(|class, _| self.options.identities.is_used(class.identity));
+    }
+
     /// What is known of the server; `None` before the first connection.
     #[must_use]
     pub fn facts(&self) -> Option<Arc<ServerFacts>> {
@@ -190,8 +252,12 @@ impl Dialer {
     }
 
     async fn dial_without_limit(&self, class: Class) -> Result<Connection, DialError> {
+        let identity = match class.identity.is_service() {
+            true => None,
+            false => Some(self.identities().get(class.identity).ok_or(DialError::NobodyWants)?),
+        };
         let socket = self.connect().await?;
-        let (stream, version, greeting) = self.log_in(socket, class).await?;
+        let (stream, version, greeting) = self.log_in(socket, class, identity.as_deref()).await?;
         let known = self.facts().filter(|facts| facts.version == version);
         let is_new = known.is_none();
         let facts = known.unwrap_or_else(|| Arc::new(self.bare_facts(version.clone(), &greeting)));
@@ -200,6 +266,9 @@ impl Dialer {
             let facts = self.learn(&mut connection, version, &greeting).await?;
             connection.set_server(Arc::clone(&facts));
             *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        }
+        if let Some(identity) = identity {
+            check_account(&mut connection, &identity).await?;
         }
         connection.prepare_for_use(false).await?;
         let baseline = Arc::clone(connection.baseline());
@@ -302,4 +371,16 @@ impl Dialer {
         }
         Ok(Arc::new(facts))
     }
+}
+
+/// Is it the account that the client's address belongs to? The server sees Weir's.
+async fn check_account(connection: &mut Connection, identity: &Identity) -> Result<(), DialError> {
+    let rows = connection.query("SELECT CURRENT_USER()").await?.rows()?;
+    let found = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+    let found = String::from_utf8_lossy(&found.unwrap_or_default()).into_owned();
+    let expected = identity.current_user();
+    if found == expected {
+        return Ok(());
+    }
+    Err(DialError::OtherAccount { expected: expected.to_owned(), found })
 }

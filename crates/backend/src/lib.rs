@@ -1,5 +1,6 @@
 //! The only owner of sockets to MySQL: dial, log in, pool, reset, probe.
 
+mod accounts;
 mod balance;
 mod checkout;
 mod connection;
@@ -16,6 +17,10 @@ pub mod state;
 mod stream;
 mod tls;
 
+pub use accounts::{
+    Accounts, Identities, Identity, IdentityId, Secrets, Shown, account_tables, follow_accounts,
+    try_to_read_accounts,
+};
 pub use balance::{Candidate, pick_replica};
 pub use checkout::{Checkout, CheckoutError};
 pub use connection::{Connection, ConnectionError, Reply};

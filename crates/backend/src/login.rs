@@ -1,6 +1,6 @@
 //! The login exchange with a server: the protocol's states, driven over a socket.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
@@ -8,7 +8,7 @@ use weir_catalog::slice::BackendTlsMode;
 use weir_wire::{
     Malformed,
     capability::Capabilities,
-    connect::{ConnectError, ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish},
+    connect::{ConnectError, ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish},
     framer::{HEADER_LEN, Header},
     greeting::{Greeting, MariaDbCapabilities},
     login::Attributes,
@@ -18,6 +18,7 @@ use weir_wire::{
 use zeroize::Zeroizing;
 
 use crate::{
+    accounts::Identity,
     connection::ConnectionError,
     dial::{DialError, Dialer},
     pool::Class,
@@ -36,11 +37,14 @@ impl Dialer {
         &self,
         socket: Socket,
         class: Class,
+        identity: Option<&Identity>,
     ) -> Result<(Stream, ServerVersion, Greeting), DialError> {
         let is_local = matches!(socket, Socket::Unix(_));
         let mut talk = Talk { stream: Stream::Plain(socket), sequence: 0 };
         let greeting = talk.read().await?;
-        let mut step = ExpectGreeting::new(self.connect_options(class, is_local)).handle(&greeting)?;
+        let mut step = ExpectGreeting::new(self.connect_options(class, is_local, identity))
+            .handle(&greeting)
+            .map_err(|e| failed(e, identity))?;
         let mut untrusted = None;
         let logged_in = loop {
             step = match step {
@@ -63,12 +67,12 @@ impl Dialer {
                         Err(ConnectError::Declined) => {
                             return Err(untrusted.unwrap_or_else(|| DialError::Login("declined".into())));
                         }
-                        next => next?,
+                        next => next.map_err(|e| failed(e, identity))?,
                     }
                 }
                 Step::Read { then } => {
                     let reply = talk.read().await?;
-                    then.handle(&reply)?
+                    then.handle(&reply).map_err(|e| failed(e, identity))?
                 }
                 Step::Done(logged_in) => break logged_in,
             };
@@ -93,7 +97,7 @@ impl Dialer {
         Ok((talk.stream, version, logged_in.greeting))
     }
 
-    fn connect_options(&self, class: Class, is_local: bool) -> ConnectOptions {
+    fn connect_options(&self, class: Class, is_local: bool, identity: Option<&Identity>) -> ConnectOptions {
         let mut capabilities = Capabilities::LONG_FLAG
             | Capabilities::TRANSACTIONS
             | Capabilities::SESSION_TRACK
@@ -120,9 +124,11 @@ impl Dialer {
                 TlsWish::Required
             }
         };
+        let account = &self.options.account;
+        let own = || Credential::Password(Zeroizing::new(account.password.reveal().as_bytes().to_vec()));
         ConnectOptions {
-            user: self.options.account.user.clone().into_bytes(),
-            password: Zeroizing::new(self.options.account.password.reveal().as_bytes().to_vec()),
+            user: identity.map_or(account.user.as_str(), Identity::name).as_bytes().to_vec(),
+            credential: identity.map_or_else(own, |identity| identity.secrets().credential(Instant::now())),
             database: None,
             capabilities,
             mariadb,
@@ -152,13 +158,15 @@ impl Dialer {
     }
 }
 
-impl From<ConnectError> for DialError {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::TlsNotOffered => Self::NoTls,
-            ConnectError::Malformed(malformed) => Self::Malformed(malformed),
-            other => Self::Login(other.to_string()),
+fn failed(error: ConnectError, identity: Option<&Identity>) -> DialError {
+    match error {
+        ConnectError::TlsNotOffered => DialError::NoTls,
+        ConnectError::Malformed(malformed) => DialError::Malformed(malformed),
+        ConnectError::Refused(refusal) => DialError::Refused(refusal),
+        ConnectError::PasswordUnknown => {
+            DialError::PasswordUnknown(identity.map_or_else(String::new, |i| i.current_user().to_owned()))
         }
+        other => DialError::Login(other.to_string()),
     }
 }
 

@@ -6,8 +6,9 @@
 //! to be worth it: few connections make the server cheaper.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -15,8 +16,10 @@ use std::{
 
 use tokio::sync::oneshot;
 use weir_catalog::namespace::PoolSettings;
+use weir_wire::connect::ServerRefusal;
 
 use crate::{
+    accounts::IdentityId,
     checkout::{Checkout, CheckoutError},
     connection::Connection,
     dial::Dialer,
@@ -37,14 +40,21 @@ const NOTICEABLY_LONGER_MICROS: u64 = 1000;
 /// A session whose capabilities need another login waits this long for a connection of its own kind before one of
 /// another kind is closed for it.
 const CLASS_PATIENCE: Duration = Duration::from_millis(50);
+/// How long no more connections are dialed for an account that has as many as the server lets it have.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// Errors with which a server says so: `max_user_connections`, of the account and of all.
+const MOST_CONNECTIONS: [u16; 2] = [1203, 1226];
 /// Short reads of other sessions that one write takes along.
 const MOST_RIDERS: usize = 3;
 /// A connection idle for longer is checked with a system call before it is lent.
 const TRUST_IDLE: Duration = Duration::from_millis(500);
 
-/// Client capabilities that a backend connection must have been logged in with, since nothing switches them later.
+/// As whom and with which of the client's capabilities a backend connection must have been logged in, since nothing
+/// switches them later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Class {
+    /// Whom it is logged in as.
+    pub identity: IdentityId,
     /// CLIENT_FOUND_ROWS.
     pub found_rows: bool,
     /// CLIENT_IGNORE_SPACE.
@@ -107,6 +117,8 @@ pub struct Pool {
     /// Open connections and those being dialed.
     open: AtomicUsize,
     dialing: AtomicUsize,
+    /// Of the open ones, those of others than the slice's own account.
+    open_as: Mutex<HashMap<IdentityId, Shares>>,
     closed: AtomicBool,
     health: Health,
     epoch: Instant,
@@ -139,12 +151,33 @@ impl Drop for Place<'_> {
 
 /// A place in a pool's budget. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Lease(Arc<Pool>);
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    identity: IdentityId,
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.pool.open.fetch_sub(1, Ordering::SeqCst);
+        if !self.identity.is_service() {
+            let mut open_as = self.pool.open_as();
+            if let Some(shares) = open_as.get_mut(&self.identity) {
+                shares.open = shares.open.saturating_sub(1);
+                if shares.open == 0 {
+                    open_as.remove(&self.identity);
+                }
+            }
+        }
     }
+}
+
+/// What an identity has of a pool.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shares {
+    /// Connections open or being dialed.
+    open: usize,
+    /// The server said that it has as many as it may: no more are dialed before this time.
+    full_until: Option<Instant>,
 }
 
 impl Pool {
@@ -157,6 +190,7 @@ impl Pool {
             shards,
             open: AtomicUsize::new(0),
             dialing: AtomicUsize::new(0),
+            open_as: Mutex::default(),
             closed: AtomicBool::new(false),
             health: Health::new(now),
             epoch: now,
@@ -271,6 +305,27 @@ impl Pool {
         Some(Checkout::new(connection, Arc::clone(self), worker))
     }
 
+    /// Lends an idle connection for a command that any account may send, and that needs no state.
+    #[must_use]
+    pub(crate) fn checkout_any(self: &Arc<Self>, worker: usize) -> Option<Checkout> {
+        let shard = self.shard(worker);
+        let mut connection = match shard.take_any() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = self.shards.iter().find_map(Shard::take_any)?;
+                connection.park();
+                connection.unpark(worker).ok()?;
+                connection
+            }
+        };
+        if connection.stream().is_readable(true) {
+            return None;
+        }
+        count(&shard.counters.checkouts);
+        count(&shard.counters.in_use);
+        Some(Checkout::new(connection, Arc::clone(self), worker))
+    }
+
     /// Lends the idle connection that knows something about a statement of the session.
     #[must_use]
     pub fn checkout_knowing(
@@ -316,12 +371,16 @@ impl Pool {
             let idle_long = now.saturating_duration_since(connection.idle_since) > settings.idle_timeout;
             let retire = (idle_long && closed < spare)
                 || self.is_too_old(connection, now)
+                || !self.dialer().identities().is_used(connection.class().identity)
                 || connection.stream().is_readable(true);
             closed += usize::from(retire);
             retire
         });
         shard.counters.retired.fetch_add(retired.len() as u64, Ordering::Relaxed);
         self.part_with(retired);
+        if worker == 0 {
+            self.dialer().forget_unused();
+        }
     }
 
     /// Closes connections, once they have told what sessions may still ask of them.
@@ -469,7 +528,7 @@ impl Pool {
             packet: ride.packet.to_vec(),
             definition: ride.definition.cloned(),
         });
-        shard.enqueue(Waiter { class: want.class, since, rider, deliver }, self.epoch);
+        shard.enqueue(Waiter { class: want.class, since, served: false, rider, deliver }, self.epoch);
         // a connection given back between the look and the queue would lie idle while we wait
         self.serve_queue(worker, want);
         self.grow(worker, want, since)?;
@@ -485,7 +544,8 @@ impl Pool {
                     // the connection that had taken the statement along ended: it waits again, for one of its own
                     let (deliver, again) = oneshot::channel();
                     place.delivery = again;
-                    shard.enqueue(Waiter { class: want.class, since, rider: None, deliver }, self.epoch);
+                    let waiter = Waiter { class: want.class, since, served: false, rider: None, deliver };
+                    shard.enqueue(waiter, self.epoch);
                     self.serve_queue(worker, want);
                     self.grow(worker, want, since)?;
                 }
@@ -541,19 +601,24 @@ impl Pool {
         if !worth_it || dialing >= waiting {
             return Ok(());
         }
-        if let Some(lease) = self.lease() {
+        let identity = want.class.identity;
+        if self.is_full(identity, now) {
+            return Ok(());
+        }
+        if let Some(lease) = self.lease(identity) {
             self.dial(worker, want.class, lease);
-        } else if now.saturating_duration_since(since) >= CLASS_PATIENCE {
+        } else {
             // all places are taken, perhaps by idle connections that this session cannot use
+            let patient = now.saturating_duration_since(since) < CLASS_PATIENCE;
             let unsuitable = |c: &Connection| {
-                c.class() != want.class || (want.state.database().is_none() && c.state().database().is_some())
+                let other = c.class() != want.class;
+                let unused = now.saturating_duration_since(c.idle_since) >= CLASS_PATIENCE;
+                (!patient || (unused && other))
+                    && (other || (want.state.database().is_none() && c.state().database().is_some()))
             };
             let closed = self.shards.iter().find_map(|s| s.take_where(unsuitable));
             if let Some(closed) = closed {
-                self.part_with(vec![closed]);
-                if let Some(lease) = self.lease() {
-                    self.dial(worker, want.class, lease);
-                }
+                self.make_room(closed, want.class, worker);
             }
         }
         Ok(())
@@ -566,14 +631,32 @@ impl Pool {
             return;
         }
         let waiting = self.shards.iter().map(Shard::waiting).sum::<usize>();
-        if waiting > self.dialing.load(Ordering::SeqCst)
-            && let Some(lease) = self.lease()
-        {
-            self.dial(worker, Class::default(), lease);
+        if waiting > self.dialing.load(Ordering::SeqCst) {
+            let here = self.shard(worker).head_class();
+            let class = here.or_else(|| self.shards.iter().find_map(Shard::head_class)).unwrap_or_default();
+            if self.is_full(class.identity, now) {
+                return;
+            }
+            if let Some(lease) = self.lease(class.identity) {
+                self.dial(worker, class, lease);
+            }
         }
     }
 
-    fn lease(&self) -> Option<Lease> {
+    fn open_as(&self) -> MutexGuard<'_, HashMap<IdentityId, Shares>> {
+        self.open_as.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does it have as many connections as the server lets it have?
+    fn is_full(&self, identity: IdentityId, now: Instant) -> bool {
+        if identity.is_service() {
+            return false;
+        }
+        let shares = self.open_as().get(&identity).copied().unwrap_or_default();
+        shares.full_until.is_some_and(|until| now < until)
+    }
+
+    fn lease(&self, identity: IdentityId) -> Option<Lease> {
         let capacity = self.options.settings.capacity as usize;
         if self.closed.load(Ordering::SeqCst) {
             return None;
@@ -581,7 +664,11 @@ impl Pool {
         self.open
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| (open < capacity).then_some(open + 1))
             .ok()?;
-        self.me.upgrade().map(Lease)
+        let pool = self.me.upgrade()?;
+        if !identity.is_service() {
+            self.open_as().entry(identity).or_default().open += 1;
+        }
+        Some(Lease { pool, identity })
     }
 
     fn dial(self: &Arc<Self>, worker: usize, class: Class, lease: Lease) {
@@ -589,6 +676,7 @@ impl Pool {
         pool.dialing.fetch_add(1, Ordering::SeqCst);
         let shard = self.shard(worker);
         count(&shard.counters.dials);
+        shard.mark_served(class);
         tokio::spawn(async move {
             let dialed = pool.options.dialer.dial(class, pool.options.settings.connect_timeout).await;
             pool.dialing.fetch_sub(1, Ordering::SeqCst);
@@ -596,17 +684,51 @@ impl Pool {
             match dialed {
                 Ok(mut connection) => {
                     pool.health.answered(now);
+                    pool.proven(class.identity, true);
                     connection.lease = Some(lease);
                     connection.home = worker;
-                    pool.place(Box::new(connection), worker, now);
+                    pool.place_new(Box::new(connection), worker, now);
                 }
                 Err(error) => {
                     drop(lease);
                     count(&pool.shard(worker).counters.dial_errors);
+                    for shard in &pool.shards {
+                        shard.unmark_served(class);
+                    }
+                    if let (false, Some(refusal)) = (class.identity.is_service(), error.blames_account()) {
+                        pool.health.answered(now);
+                        pool.account_refused(class, refusal, now);
+                        pool.replace(worker);
+                        return;
+                    }
                     pool.dial_failed(&error.to_string(), now);
                 }
             }
         });
+    }
+
+    fn proven(&self, identity: IdentityId, yes: bool) {
+        if let Some(identity) = self.dialer().identities().get(identity) {
+            identity.set_proven_at(self.instance(), yes);
+        }
+    }
+
+    /// The server is there, but does not let this account in, or not so often.
+    fn account_refused(&self, class: Class, refusal: ServerRefusal, now: Instant) {
+        tracing::debug!(instance = self.instance(), %refusal, "the account of a session was refused");
+        if MOST_CONNECTIONS.contains(&refusal.code.number)
+            && let Some(shares) = self.open_as().get_mut(&class.identity)
+        {
+            // those who wait get one of the connections that there are
+            shares.full_until = Some(now + FULL_PAUSE);
+            self.shards.iter().for_each(|shard| shard.mark_all_served(class));
+            return;
+        }
+        self.proven(class.identity, false);
+        let refusal = CheckoutError::Refused(refusal);
+        for shard in &self.shards {
+            shard.refuse_class(class, &refusal, self.epoch);
+        }
     }
 
     fn dial_failed(&self, error: &str, now: Instant) {
@@ -631,9 +753,21 @@ impl Pool {
     ///
     /// # Errors
     /// The instance cannot be reached, or refuses. That the connection is gone already is no error.
-    pub async fn kill_query(&self, thread_id: u32) -> Result<(), crate::dial::DialError> {
+    pub async fn kill_query(
+        &self,
+        thread_id: u32,
+        identity: IdentityId,
+    ) -> Result<(), crate::dial::DialError> {
         let limit = self.options.settings.connect_timeout;
-        let mut connection = self.options.dialer.dial(Class::default(), limit).await?;
+        // whoever runs a statement may also kill it, which the slice's own account may not
+        let class = Class { identity, ..Class::default() };
+        let mut connection = match self.options.dialer.dial(class, limit).await {
+            Err(error) if !identity.is_service() => {
+                tracing::debug!(instance = self.instance(), %error, "KILL is sent by the slice's own account");
+                self.options.dialer.dial(Class::default(), limit).await?
+            }
+            dialed => dialed?,
+        };
         match connection.query(&format!("KILL QUERY {thread_id}")).await {
             Err(crate::connection::ConnectionError::Server { code, .. })
                 if code == weir_wire::error_code::NO_SUCH_THREAD =>
@@ -650,7 +784,22 @@ impl Pool {
     }
 
     /// Gives a connection to whoever has waited longest, or puts it among the idle ones.
-    fn place(self: &Arc<Self>, mut connection: Box<Connection>, worker: usize, now: Instant) {
+    fn place(self: &Arc<Self>, connection: Box<Connection>, worker: usize, now: Instant) {
+        self.place_after(connection, worker, now, CLASS_PATIENCE);
+    }
+
+    /// The same with a connection that was made for somebody: it is not given up for others.
+    fn place_new(self: &Arc<Self>, connection: Box<Connection>, worker: usize, now: Instant) {
+        self.place_after(connection, worker, now, Duration::MAX);
+    }
+
+    fn place_after(
+        self: &Arc<Self>,
+        mut connection: Box<Connection>,
+        worker: usize,
+        now: Instant,
+        patience: Duration,
+    ) {
         let here = worker % self.shards.len();
         let mut order: [usize; 2] = [here, here];
         let own = self.shard(here).head_since();
@@ -674,12 +823,11 @@ impl Pool {
                 count(&self.shard(here).counters.moved);
                 connection.park();
             }
-            match shard.hand_over(connection, self.epoch, now, CLASS_PATIENCE) {
+            match shard.hand_over(connection, self.epoch, now, patience) {
                 HandOver::Done => return,
                 HandOver::Nobody(back) => connection = back,
-                HandOver::WrongClass(back) => {
-                    self.part_with(vec![back]);
-                    self.replace_for_head(target);
+                HandOver::WrongClass(back, class) => {
+                    self.make_room(back, class, target);
                     return;
                 }
             }
@@ -694,25 +842,45 @@ impl Pool {
         }
     }
 
-    /// The place of a connection of the wrong class goes to a new one for the head of the queue.
-    fn replace_for_head(self: &Arc<Self>, worker: usize) {
-        let class = self.shard(worker).head_class().unwrap_or_default();
-        if let Some(lease) = self.lease() {
-            self.dial(worker, class, lease);
-        }
+    /// The place of a connection of the wrong class goes to a new one for the session that has waited longest: once the
+    /// server has closed the old one, so that it never has more than its share.
+    fn make_room(self: &Arc<Self>, mut connection: Box<Connection>, class: Class, worker: usize) {
+        self.shard(worker).mark_served(class);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            let home = connection.home;
+            let gone = async {
+                connection.unpark(home)?;
+                connection.flush_left().await?;
+                connection.leave_server().await
+            };
+            match tokio::time::timeout(pool.options.settings.connect_timeout, gone).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was closed"),
+                Err(_) => tracing::debug!("a connection that was to be closed did not answer"),
+            }
+            drop(connection);
+            match pool.lease(class.identity) {
+                Some(lease) => pool.dial(worker, class, lease),
+                None => pool.shard(worker).unmark_served(class),
+            }
+        });
     }
 
     fn rescue(self: &Arc<Self>, worker: usize, now: Instant) {
         let here = self.shard(worker);
         for shard in &self.shards {
-            let Some(class) = shard.head_class() else { continue };
-            if let Some(mut connection) = here.take_where(|c| c.class() == class) {
+            let classes = shard.waiting_classes();
+            if classes.is_empty() {
+                continue;
+            }
+            if let Some(mut connection) = here.take_where(|c| classes.contains(&c.class())) {
                 if !std::ptr::eq(shard, here) {
                     connection.park();
                 }
                 match shard.hand_over(connection, self.epoch, now, CLASS_PATIENCE) {
                     HandOver::Done => {}
-                    HandOver::Nobody(mut back) | HandOver::WrongClass(mut back) => {
+                    HandOver::Nobody(mut back) | HandOver::WrongClass(mut back, _) => {
                         if back.unpark(worker).is_ok() {
                             here.push_idle(back);
                         }

@@ -46,6 +46,8 @@ pub(crate) type Delivery = Result<Box<Connection>, CheckoutError>;
 pub(crate) struct Waiter {
     pub(crate) class: Class,
     pub(crate) since: Instant,
+    /// A connection is being made for it, or for another of its class that takes the one which it would have got.
+    pub(crate) served: bool,
     pub(crate) rider: Option<Rider>,
     pub(crate) deliver: oneshot::Sender<Delivery>,
 }
@@ -173,7 +175,7 @@ impl Shard {
     }
 
     /// Gives a connection to the session that has waited longest: of the connection's class, unless another has
-    /// waited longer than `patience`.
+    /// waited longer than `patience`, and no connection is being made for it.
     pub(crate) fn hand_over(
         &self,
         connection: Box<Connection>,
@@ -186,9 +188,10 @@ impl Shard {
         let mut outcome = HandOver::Nobody(connection);
         while let HandOver::Nobody(connection) = outcome {
             let class = connection.class();
-            let overdue = |w: &Waiter| now.saturating_duration_since(w.since) > patience;
-            if lists.waiters.front().is_some_and(|head| head.class != class && overdue(head)) {
-                outcome = HandOver::WrongClass(connection);
+            let overdue = |w: &Waiter| !w.served && now.saturating_duration_since(w.since) > patience;
+            let first = lists.waiters.iter().find(|w| w.class == class || overdue(w));
+            if let Some(other) = first.filter(|w| w.class != class) {
+                outcome = HandOver::WrongClass(connection, other.class);
                 break;
             }
             let position = lists.waiters.iter().position(|w| w.class == class);
@@ -234,9 +237,65 @@ impl Shard {
         riders
     }
 
-    /// Class of the session that has waited longest.
+    /// Classes of the sessions that wait.
+    pub(crate) fn waiting_classes(&self) -> Vec<Class> {
+        let mut classes: Vec<Class> = Vec::new();
+        for waiter in &self.lock().waiters {
+            if !classes.contains(&waiter.class) {
+                classes.push(waiter.class);
+            }
+        }
+        classes
+    }
+
+    /// A connection of this class is being made: the first session that needs one counts as served.
+    pub(crate) fn mark_served(&self, class: Class) {
+        let mut lists = self.lock();
+        if let Some(waiter) = lists.waiters.iter_mut().find(|w| w.class == class && !w.served) {
+            waiter.served = true;
+        }
+    }
+
+    /// The server lets nobody else of this class in: its sessions wait for the connections that there are.
+    pub(crate) fn mark_all_served(&self, class: Class) {
+        for waiter in self.lock().waiters.iter_mut().filter(|w| w.class == class) {
+            waiter.served = true;
+        }
+    }
+
+    /// None was made.
+    pub(crate) fn unmark_served(&self, class: Class) {
+        for waiter in self.lock().waiters.iter_mut().filter(|w| w.class == class) {
+            waiter.served = false;
+        }
+    }
+
+    /// Tells every waiting session of a class that there will be no connection.
+    pub(crate) fn refuse_class(&self, class: Class, error: &CheckoutError, epoch: Instant) {
+        let mut lists = self.lock();
+        let (refused, rest) = lists.waiters.drain(..).partition(|w| w.class == class);
+        lists.waiters = rest;
+        self.publish(&lists, epoch);
+        drop(lists);
+        let refused: VecDeque<Waiter> = refused;
+        for waiter in refused {
+            // a session that stopped waiting does not need to hear it
+            let _gone = waiter.deliver.send(Err(error.clone())).is_err();
+        }
+    }
+
+    /// The idle connection used last, whatever it is.
+    pub(crate) fn take_any(&self) -> Option<Box<Connection>> {
+        let mut lists = self.lock();
+        let last = lists.idle.len().checked_sub(1)?;
+        Some(self.remove_idle(&mut lists, last))
+    }
+
+    /// Class of the session that has waited longest and that no connection is being made for.
     pub(crate) fn head_class(&self) -> Option<Class> {
-        self.lock().waiters.front().map(|w| w.class)
+        let lists = self.lock();
+        let first = lists.waiters.iter().find(|w| !w.served).or_else(|| lists.waiters.front());
+        first.map(|w| w.class)
     }
 
     /// Tells every waiting session that there will be no connection.
@@ -299,7 +358,7 @@ pub(crate) enum HandOver {
     /// Nobody here can use it.
     Nobody(Box<Connection>),
     /// Somebody whose patience is over needs one of another class.
-    WrongClass(Box<Connection>),
+    WrongClass(Box<Connection>, Class),
 }
 
 pub(crate) fn micros_between(from: Instant, to: Instant) -> u64 {

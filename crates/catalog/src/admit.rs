@@ -7,10 +7,10 @@ mod user;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    document::{At, Document, Report},
+    document::{At, Document, ItemsOr, Report},
     draft::{NamespaceDraft, SliceDraft},
     name::{DatabaseName, Name},
-    namespace::{AllowedDatabases, Limits, Namespace, PoolSettings},
+    namespace::{AllowedDatabases, Limits, Namespace, PoolSettings, ServerAccounts},
     problem::{Place, Problem},
     surroundings::Surroundings,
 };
@@ -102,7 +102,7 @@ impl Found {
     fn of(draft: &NamespaceDraft, namespace: Option<Namespace>) -> Self {
         Self {
             namespace,
-            user_places: draft.users.value.iter().map(|user| user.place.clone()).collect(),
+            user_places: draft.users.value.items().iter().map(|user| user.place.clone()).collect(),
             slice_places: draft.slices.value.iter().map(|slice| slice_places(&slice.value)).collect(),
         }
     }
@@ -141,7 +141,8 @@ struct Admission<'a> {
 impl Admission<'_> {
     /// Looks at every part, even if an earlier one is wrong. The name is filled in by the caller.
     fn namespace(&mut self, draft: &NamespaceDraft) -> Option<Namespace> {
-        let users = self.users(&draft.users.value);
+        let users = self.users(draft.users.value.items());
+        let server_accounts = self.server_accounts(draft);
         let slices = self.slices(&draft.slices.value);
         let allowed_databases = self.allowed_databases(draft);
         let pool = self.pool(draft);
@@ -150,6 +151,7 @@ impl Admission<'_> {
         Some(Namespace {
             name: String::new(),
             users: users?,
+            server_accounts,
             allowed_databases,
             allowed_clients: draft.allowed_clients.value.iter().map(|net| net.value).collect(),
             slices: slices?,
@@ -162,6 +164,23 @@ impl Admission<'_> {
             },
             slow_statement: draft.slow_statement.as_ref().map(|limit| limit.value),
             local_infile: draft.local_infile.value,
+        })
+    }
+
+    fn server_accounts(&mut self, draft: &NamespaceDraft) -> Option<ServerAccounts> {
+        let section = &draft.server_accounts;
+        if let ItemsOr::Items(_) = draft.users.value {
+            if section.place.position.is_some() && !self.report.blames("users") {
+                self.report
+                    .warning(&section.place, "`server_accounts` has no effect: the users are declared here")
+                    .hint("users = \"server\" lets the accounts of the primary log in");
+            }
+            return None;
+        }
+        Some(ServerAccounts {
+            access: section.value.access.value,
+            split: section.value.split.value,
+            password_memory: section.value.password_memory.value,
         })
     }
 

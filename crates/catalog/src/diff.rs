@@ -27,6 +27,8 @@ pub enum NamespaceChange {
 pub enum Part {
     /// Users of these names were added, removed or changed.
     Users(Vec<String>),
+    /// Accounts of the primary may log in, or may not any more, or under other conditions.
+    ServerAccounts,
     /// Which databases may be named.
     AllowedDatabases,
     /// Where clients may come from.
@@ -63,6 +65,7 @@ impl Part {
             | Self::Pool
             | Self::LocalInfile => true,
             Self::Users(_)
+            | Self::ServerAccounts
             | Self::AllowedDatabases
             | Self::AllowedClients
             | Self::Session
@@ -119,6 +122,7 @@ fn parts(old: &Arc<Namespace>, new: &Arc<Namespace>) -> Vec<Part> {
     let Namespace {
         name: _,
         users,
+        server_accounts,
         allowed_databases,
         allowed_clients,
         slices,
@@ -131,6 +135,7 @@ fn parts(old: &Arc<Namespace>, new: &Arc<Namespace>) -> Vec<Part> {
     let mut parts = users_part(&old.users, users);
     parts.extend(slice_parts(&old.slices, slices));
     let plain = [
+        (Part::ServerAccounts, old.server_accounts != *server_accounts),
         (Part::AllowedDatabases, old.allowed_databases != *allowed_databases),
         (Part::AllowedClients, old.allowed_clients != *allowed_clients),
         (Part::Pool, old.pool != *pool),
@@ -178,6 +183,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Users(names) => write!(f, "users ({})", names.join(", ")),
+            Self::ServerAccounts => f.write_str("server_accounts"),
             Self::AllowedDatabases => f.write_str("allowed databases"),
             Self::AllowedClients => f.write_str("allowed clients"),
             Self::SliceAdded(name) => write!(f, "slice {name} added"),

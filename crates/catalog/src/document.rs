@@ -10,7 +10,7 @@ mod report;
 mod scalar;
 mod suggest;
 
-pub use node::{At, Declared, Node, Rows, Stored, Within};
+pub use node::{At, Declared, ItemsOr, Node, Rows, Stored, Within};
 pub use reference::{Need, Row, Shape, TableShape, reference};
 pub use report::{Blame, Report};
 pub use scalar::{Bytes, Choice, Scalar, Wrong, list_of_choices, one_of, quoted, text_of};

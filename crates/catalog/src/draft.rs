@@ -51,8 +51,12 @@ stored! {
         list allowed_clients: IpNet;
         /// Statements that take longer are logged. Without it none is.
         optional slow_statement: Duration, within (millis(1), hours(1));
-        /// Logins.
-        several users: UserDraft;
+        /// Logins. `"server"` stands for the accounts of the server itself: whoever has one on the primary of the first
+        /// slice logs in with it, and its grants hold, since Weir's connections are that account's. A listener serves
+        /// at most one such namespace.
+        several_or users: UserDraft = "server";
+        /// What holds for users that are `"server"`.
+        section server_accounts: ServerAccountsDraft;
         /// Replication groups. The first is where everything goes until tables are sharded.
         several slices: SliceDraft;
         /// Connections to the servers.
@@ -81,6 +85,20 @@ stored! {
         default access: UserAccess = UserAccess::ReadWrite;
         /// Read/write splitting: do reads outside transactions go to replicas?
         default split: bool = true;
+    }
+
+    /// What holds for the accounts of the server, where `users = "server"`. The account of the slice then only reads the
+    /// accounts (MySQL: `SELECT` on `mysql.user`, `mysql.global_grants`, `mysql.default_roles` and `mysql.role_edges`;
+    /// MariaDB: on `mysql.global_priv` and `mysql.roles_mapping`) and looks after the servers.
+    pub struct ServerAccountsDraft {
+        /// What they may do within their grants.
+        default access: UserAccess = UserAccess::ReadWrite;
+        /// Read/write splitting: do reads outside transactions go to replicas?
+        default split: bool = true;
+        /// How long Weir keeps a password, in locked memory, after a login of `caching_sha2_password` showed it: a server that was
+        /// restarted, or whose account was changed, asks for it again. `"0s"` keeps none: then every login shows the
+        /// password anew, over TLS or RSA, and sessions end that need a new connection to such a server.
+        default password_memory: Duration = hours(8), within (Duration::ZERO, days(30));
     }
 
     /// One MySQL or MariaDB replication group.

@@ -4,6 +4,7 @@
 //! wrong with it. A [`snapshot::Snapshot`] joins all namespaces; [`diff`] says what changed between two of them.
 //! No IO: what admission must know of the machine is handed in as [`surroundings::Surroundings`].
 
+pub mod account;
 mod address;
 pub mod admit;
 pub mod diff;

@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{slice::Slice, user::User};
+use crate::{
+    slice::Slice,
+    user::{User, UserAccess},
+};
 
 /// One tenant: its users, the databases it may see, its slices and its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Namespace {
     /// Name, unique in the fleet; also the file's stem. `[a-z0-9_-]{1,64}`.
     pub name: String,
-    /// Logins.
+    /// Logins that are declared; none if `server_accounts` is there.
     pub users: Vec<User>,
+    /// Whoever has an account on the primary may log in.
+    pub server_accounts: Option<ServerAccounts>,
     /// Databases that statements may name; `information_schema` is among them unless refused.
     pub allowed_databases: AllowedDatabases,
     /// Networks that clients may come from; empty means any.
@@ -29,6 +34,17 @@ pub struct Namespace {
     pub slow_statement: Option<Duration>,
     /// May clients send files with LOAD DATA LOCAL?
     pub local_infile: bool,
+}
+
+/// What holds for all who log in with an account of the primary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerAccounts {
+    /// May they write, as far as their grants go?
+    pub access: UserAccess,
+    /// Read/write splitting: reads to replicas.
+    pub split: bool,
+    /// How long a password is kept after it was shown; zero keeps none.
+    pub password_memory: Duration,
 }
 
 /// Which databases the statements of a namespace may name.

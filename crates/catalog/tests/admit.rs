@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use weir_catalog::{
     admit::Admitted,
-    namespace::{AllowedDatabases, Namespace},
+    namespace::{AllowedDatabases, Namespace, ServerAccounts},
     problem::Problem,
     secret::Secret,
     slice::{Address, BackendTlsMode},
@@ -84,6 +84,27 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(namespace.limits.max_allowed_packet, 64 << 20);
     assert_eq!((namespace.limits.result_rows, namespace.slow_statement), (None, None));
     assert!(!namespace.local_infile);
+}
+
+#[test]
+fn the_users_may_be_the_accounts_of_the_server() {
+    let server = SHORTEST.replace("[[users]]\nname = \"app\"\npassword = \"s3cret\"", "users = \"server\"");
+    let Admitted { namespace, warnings, .. } = admit(&server).unwrap();
+    assert_eq!((warnings, namespace.users), (vec![], vec![]));
+    let hours = Duration::from_secs(8 * 3600);
+    let defaults = ServerAccounts { access: UserAccess::ReadWrite, split: true, password_memory: hours };
+    assert_eq!(namespace.server_accounts, Some(defaults));
+    let section = "[server_accounts]\naccess = \"read-only\"\nsplit = false\npassword_memory = \"0s\"\n";
+    let set = ServerAccounts { access: UserAccess::ReadOnly, split: false, password_memory: Duration::ZERO };
+    assert_eq!(admit(&format!("{server}{section}")).unwrap().namespace.server_accounts, Some(set));
+    check(
+        &format!("{SHORTEST}{section}"),
+        "shop.toml:10:1: warning: server_accounts: `server_accounts` has no effect: the users are declared here (users = \"server\" lets the accounts of the primary log in)",
+    );
+    check(
+        &server.replace("\"server\"", "\"servers\""),
+        "shop.toml:3:9: error: users: expected a list or \"server\", found the string \"servers\" (for example users = \"server\")",
+    );
 }
 
 #[test]
@@ -277,7 +298,7 @@ shop.toml:40:11: error: session.charset: "UTF8" is not a name as SHOW CHARACTER 
 shop.toml:44:22: error: limits.max_allowed_packet: "64MB" is no size (a whole number and its unit (B, KiB, MiB, GiB, TiB), for example "512KiB", "64MiB")
 shop.toml:45:15: error: limits.result_rows: expected a whole number, found the string "many" (for example 10)
 shop.toml:46:22: error: limits.client_connections: 99999999999999999999 is out of bounds (allowed is 1 to 1000000)
-shop.toml:48:2: error: colour: unknown key `colour` (known here: `allowed_databases`, `allow_information_schema`, `local_infile`, `allowed_clients`, `slow_statement`, `users`, `slices`, `pool`, `session`, `limits`)
+shop.toml:48:2: error: colour: unknown key `colour` (known here: `allowed_databases`, `allow_information_schema`, `local_infile`, `allowed_clients`, `slow_statement`, `users`, `server_accounts`, `slices`, `pool`, `session`, `limits`)
 "#,
     );
 }

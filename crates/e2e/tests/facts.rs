@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weir_e2e::client::{Client, Expect};
+use weir_catalog::account::{Account, Origin, Proof, Transport, pick};
+use weir_e2e::client::{Client, Expect, Login};
 use weir_e2e::on_both_servers;
 use weir_e2e::pair::{Databases, direct_login, instance};
 use weir_testkit::{Cluster, Flavour};
@@ -26,6 +27,8 @@ on_both_servers!(
     a_connection_that_is_killed_while_idle_is_readable,
     a_read_only_session_may_not_write,
     prepare_leaves_row_count_alone,
+    a_client_is_taken_for_the_account_with_the_most_specific_host,
+    a_sum_over_the_tables_of_accounts_changes_with_every_account,
 );
 
 /// A session with trackers as the gateway sets them, and with what it is told.
@@ -200,5 +203,96 @@ fn prepare_leaves_row_count_alone(cluster: &'static Cluster) -> Result<()> {
     client.run("INSERT INTO t VALUES (1), (2), (3)")?;
     client.prepare("SELECT 1")?;
     assert_eq!(client.value("SELECT ROW_COUNT()")?, "3");
+    Ok(())
+}
+
+/// Drops users when a fact is established, or is not.
+struct Dropped(&'static Cluster, Vec<String>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        for user in &self.1 {
+            if let Err(error) = self.0.sql(0, &format!("DROP USER IF EXISTS {user}")) {
+                weir_testkit::say(format!("{user} was not dropped: {error:#}"));
+            }
+        }
+    }
+}
+
+// `catalog/src/account.rs` picks as the servers do.
+fn a_client_is_taken_for_the_account_with_the_most_specific_host(cluster: &'static Cluster) -> Result<()> {
+    let flavour = match cluster.flavour() {
+        Flavour::MySql => weir_wire::server_version::Flavour::MySql,
+        Flavour::MariaDb => weir_wire::server_version::Flavour::MariaDb,
+    };
+    let names = cluster.value(0, "SELECT @@GLOBAL.skip_name_resolve")? == "0";
+    let address = "127.0.0.1".parse().ok();
+    let origin = Origin { address, names, flavour };
+    let sets: &[&[&str]] = &[
+        &["%", "127.%", "127.0.%"],
+        &["%", "localhost"],
+        &["127.0.0.1", "127.0.0.%"],
+        &["127.0.0.0/255.255.255.0", "127.0.0.%", "%"],
+        &["127.0.0.0/255.255.255.0", "127.0.0.1"],
+        &["127.0.0.0/24", "127.0.0.%"],
+        &["_27.0.0.1", "127%"],
+        &["127.%", "%.0.0.1"],
+        &["12%", "1_7%"],
+        &["%0.0.1", "%"],
+        &["127.0.0._", "127.0.0.%"],
+    ];
+    for (number, hosts) in sets.iter().enumerate() {
+        let user = format!("facts{}_{number}", std::process::id());
+        let quoted: Vec<String> = hosts.iter().map(|host| format!("'{user}'@'{host}'")).collect();
+        let _dropped = Dropped(cluster, quoted.clone());
+        for account in &quoted {
+            cluster.sql(0, &format!("CREATE USER {account} IDENTIFIED BY 'p'"))?;
+        }
+        let accounts: Vec<Account> = hosts
+            .iter()
+            .map(|host| Account {
+                user: user.clone(),
+                host: (*host).to_owned(),
+                proof: Proof::Unsupported(String::new()),
+                transport: Transport::Any,
+                version: 0,
+            })
+            .collect();
+        let mut client = Client::connect(&instance(cluster, 0)?, &Login::new(&user, "p"))?;
+        let theirs = client.value("SELECT CURRENT_USER()")?;
+        let ours = pick(&accounts, &user, &origin).map(Account::current_user);
+        ensure!(ours.as_deref() == Some(theirs.as_str()), "{hosts:?}: {ours:?}, the server takes {theirs}");
+    }
+    Ok(())
+}
+
+// `backend/accounts/read.rs` looks at the sum to see whether an account has changed.
+fn a_sum_over_the_tables_of_accounts_changes_with_every_account(cluster: &'static Cluster) -> Result<()> {
+    let account = format!("'facts{}_sum'@'%'", std::process::id());
+    let _dropped = Dropped(cluster, vec![account.clone()]);
+    let sql = match cluster.flavour() {
+        Flavour::MySql => {
+            "CHECKSUM TABLE mysql.user,mysql.global_grants,mysql.default_roles,mysql.role_edges"
+        }
+        Flavour::MariaDb => "CHECKSUM TABLE mysql.global_priv,mysql.roles_mapping",
+    };
+    let mut client = plain(cluster)?;
+    let mut before = client.rows(sql)?;
+    for change in [
+        format!("CREATE USER {account} IDENTIFIED BY 'p'"),
+        format!("ALTER USER {account} ACCOUNT LOCK"),
+        format!("ALTER USER {account} ACCOUNT UNLOCK"),
+        format!("ALTER USER {account} IDENTIFIED BY 'q'"),
+        format!("ALTER USER {account} PASSWORD EXPIRE"),
+        format!("ALTER USER {account} REQUIRE SSL"),
+        format!("GRANT PROCESS ON *.* TO {account}"),
+        format!("REVOKE PROCESS ON *.* FROM {account}"),
+        format!("DROP USER {account}"),
+    ] {
+        cluster.sql(0, &change)?;
+        let after = client.rows(sql)?;
+        ensure!(after != before, "{change} shows in no sum");
+        before = after;
+    }
     Ok(())
 }

@@ -4,12 +4,12 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weir_backend::{
-    Candidate, Dialer, DialerOptions, Pool, PoolOptions, TlsError, TlsSettings,
+    Accounts, Candidate, Dialer, DialerOptions, Identities, Pool, PoolOptions, TlsError, TlsSettings,
     state::{Interner, State},
     tls_settings,
 };
 use weir_catalog::{
-    namespace::Namespace,
+    namespace::{Namespace, ServerAccounts},
     slice::{Address, Instance, Slice},
     snapshot::Snapshot,
 };
@@ -25,6 +25,8 @@ pub struct Materials {
     pub states: Arc<Interner<State>>,
     /// The gateway's own zone.
     pub zone: Option<String>,
+    /// As whom connections may be logged in.
+    pub identities: Arc<Identities>,
 }
 
 /// What a change of configuration comes to.
@@ -34,6 +36,8 @@ pub struct Built {
     pub tenants: Tenants,
     /// To be probed.
     pub new_pools: Vec<Arc<Pool>>,
+    /// To be read, and followed from then on.
+    pub new_accounts: Vec<Arc<Accounts>>,
     /// To be closed once the new tenants are published.
     pub old_pools: Vec<Arc<Pool>>,
 }
@@ -49,6 +53,7 @@ pub fn build(
 ) -> Result<Built, TlsError> {
     let mut by_name = HashMap::new();
     let mut new_pools = Vec::new();
+    let mut new_accounts = Vec::new();
     let mut kept = Vec::new();
     for (name, namespace) in &snapshot.namespaces {
         let old = before.and_then(|b| b.by_name.get(name));
@@ -65,6 +70,18 @@ pub fn build(
             pool
         };
         let primary = pool_for(&slice.primary);
+        let accounts = namespace.server_accounts.as_ref().map(|settings| {
+            let reused = old.and_then(|old| reusable_accounts(old, &primary, settings));
+            reused.unwrap_or_else(|| {
+                let dialer = new_dialer(namespace, slice, &slice.primary, tls.clone(), materials);
+                let timeout = namespace.pool.connect_timeout;
+                let identities = Arc::clone(&materials.identities);
+                let accounts = Accounts::new(dialer, timeout, settings.password_memory, identities);
+                let accounts = Arc::new(accounts);
+                new_accounts.push(Arc::clone(&accounts));
+                accounts
+            })
+        });
         let replicas = slice
             .replicas
             .iter()
@@ -81,6 +98,7 @@ pub fn build(
             namespace: Arc::clone(namespace),
             primary,
             replicas,
+            accounts,
             shared,
         };
         by_name.insert(name.clone(), Arc::new(tenant));
@@ -92,7 +110,14 @@ pub fn build(
         .filter(|pool| !kept.contains(&Arc::as_ptr(pool)))
         .cloned()
         .collect();
-    Ok(Built { tenants: Tenants { snapshot, by_name }, new_pools, old_pools })
+    Ok(Built { tenants: Tenants { snapshot, by_name }, new_pools, new_accounts, old_pools })
+}
+
+/// The accounts of the same server, if they are used in the same way.
+fn reusable_accounts(old: &Tenant, primary: &Arc<Pool>, settings: &ServerAccounts) -> Option<Arc<Accounts>> {
+    let accounts = old.accounts.as_ref()?;
+    let same = Arc::ptr_eq(&old.primary, primary) && accounts.password_memory() == settings.password_memory;
+    same.then(|| Arc::clone(accounts))
 }
 
 /// The pool of the same instance, if nothing that its connections depend on has changed.
@@ -115,14 +140,7 @@ fn new_pool(
     tls: Option<Arc<TlsSettings>>,
     materials: &Materials,
 ) -> Arc<Pool> {
-    let dialer = Dialer::new(DialerOptions {
-        address: instance.address.clone(),
-        account: slice.account.clone(),
-        tls_mode: slice.tls.mode,
-        tls,
-        local_files: namespace.local_infile,
-        states: Arc::clone(&materials.states),
-    });
+    let dialer = new_dialer(namespace, slice, instance, tls, materials);
     let options = PoolOptions {
         instance: instance_name(&instance.address),
         namespace: namespace.name.clone(),
@@ -131,6 +149,24 @@ fn new_pool(
         workers: materials.workers,
     };
     Pool::new(options, Instant::now())
+}
+
+fn new_dialer(
+    namespace: &Namespace,
+    slice: &Slice,
+    instance: &Instance,
+    tls: Option<Arc<TlsSettings>>,
+    materials: &Materials,
+) -> Dialer {
+    Dialer::new(DialerOptions {
+        address: instance.address.clone(),
+        account: slice.account.clone(),
+        tls_mode: slice.tls.mode,
+        tls,
+        local_files: namespace.local_infile,
+        states: Arc::clone(&materials.states),
+        identities: Arc::clone(&materials.identities),
+    })
 }
 
 /// `host:port`, or the path of a socket: the name of an instance in messages and metrics.

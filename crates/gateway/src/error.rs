@@ -36,6 +36,7 @@ impl Refused {
 impl From<CheckoutError> for Refused {
     fn from(error: CheckoutError) -> Self {
         let code = match error {
+            CheckoutError::Refused(refusal) => return Self::new(refusal.code, refusal.message),
             CheckoutError::Timeout { .. } | CheckoutError::QueueFull { .. } => {
                 error_code::TOO_MANY_USER_CONNECTIONS
             }
@@ -84,7 +85,10 @@ impl From<Refused> for SessionError {
 
 impl From<CheckoutError> for SessionError {
     fn from(error: CheckoutError) -> Self {
-        Self::Refused(error.into())
+        // who is not let in any more has to log in again; who has too many connections may try again
+        let ends = matches!(&error, CheckoutError::Refused(r) if !matches!(r.code.number, 1203 | 1226));
+        let refused = error.into();
+        if ends { Self::Fatal(refused) } else { Self::Refused(refused) }
     }
 }
 

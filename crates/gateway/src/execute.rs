@@ -10,7 +10,7 @@ pub(crate) use exchange::put_id;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
-use weir_backend::{ConnectionError, Definition, Pool, Ride, Want};
+use weir_backend::{CheckoutError, ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
 use weir_sql::{Access, Effects, Statement, TransactionStep};
 use weir_wire::{
@@ -156,6 +156,7 @@ impl Session {
             self.handle.set_running(Some(Running {
                 pool: Arc::clone(held.checkout.pool()),
                 thread_id: held.checkout.thread_id(),
+                identity: held.checkout.class().identity,
             }));
             let sent = Instant::now();
             let ready = match held.checkout.answer_due() {
@@ -272,7 +273,8 @@ impl Session {
                 .then(|| Ride { packet: job.packet, definition: job.prepared.map(|p| p.definition) }),
         };
         let checkout = match unless_gone(&mut self.client, pool.checkout(self.worker.id, &want)).await? {
-            Err(weir_backend::CheckoutError::Down { .. }) if target == Target::Replica => {
+            // a replica may not know yet what became of an account
+            Err(CheckoutError::Down { .. } | CheckoutError::Refused(_)) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
                 let lent = self.tenant.primary.checkout(self.worker.id, &want);
                 let checkout = unless_gone(&mut self.client, lent).await??;
@@ -306,7 +308,8 @@ impl Session {
             bump(&self.tenant.counters(self.worker.id).abandoned, 1);
             tokio::spawn(async move {
                 let checkout = held.checkout;
-                if let Err(error) = checkout.pool().kill_query(checkout.thread_id()).await {
+                let identity = checkout.class().identity;
+                if let Err(error) = checkout.pool().kill_query(checkout.thread_id(), identity).await {
                     let instance = checkout.pool().instance();
                     tracing::warn!(instance, %error, "the statement of a client that left could not be killed");
                 }

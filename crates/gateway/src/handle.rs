@@ -9,7 +9,7 @@ use std::{
 };
 
 use atomic_waker::AtomicWaker;
-use weir_backend::Pool;
+use weir_backend::{IdentityId, Pool};
 
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Running {
     pub pool: Arc<Pool>,
     /// The server's id of the connection.
     pub thread_id: u32,
+    /// Whom the connection is logged in as.
+    pub identity: IdentityId,
 }
 
 /// See the module's text. One for each session; no bigger than it must be, for there are many.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::runtime::{Builder, Handle as Runtime};
-use weir_backend::{Pool, probe_forever};
+use weir_backend::{Accounts, Pool, follow_accounts, probe_forever};
 
 use crate::{
     gateway::Gateway,
@@ -92,6 +92,15 @@ impl Workers {
             let worker = i % self.runtimes.len().max(1);
             if let Some(runtime) = self.runtimes.get(worker) {
                 runtime.spawn(probe_forever(Arc::clone(pool), worker));
+            }
+        }
+    }
+
+    /// Reads accounts of servers, and sees when they change.
+    pub fn follow(&self, accounts: &[Arc<Accounts>]) {
+        for (i, accounts) in accounts.iter().enumerate() {
+            if let Some(runtime) = self.runtimes.get(i % self.runtimes.len().max(1)) {
+                runtime.spawn(follow_accounts(Arc::clone(accounts)));
             }
         }
     }

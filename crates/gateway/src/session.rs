@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use weir_backend::{Checkout, Class, state::State};
+use weir_backend::{Checkout, Class, Identity, state::State};
 use weir_catalog::user::User;
 use weir_plan::{Facts, Target};
 use weir_sql::{Dialect, Statement};
@@ -55,6 +55,8 @@ pub struct Session {
     /// Version of the configuration that `tenant` is of.
     version: u64,
     user: Arc<User>,
+    /// As whom the session's connections are logged in, if not as the slice's own account.
+    account: Option<Arc<Identity>>,
     /// `'name'@'host'`, for error messages.
     pub(crate) identity: Box<str>,
     capabilities: Capabilities,
@@ -178,7 +180,13 @@ impl Session {
         let (version, tenants) = self.gateway.tenants();
         match tenants.by_name.get(&*self.tenant.name) {
             Some(tenant) => {
-                if let Some(user) = tenant.namespace.users.iter().find(|u| u.name == self.user.name) {
+                if let (Some(_), Some(settings)) = (&self.account, &tenant.namespace.server_accounts) {
+                    self.user = Arc::new(User {
+                        access: settings.access,
+                        split: settings.split,
+                        ..(*self.user).clone()
+                    });
+                } else if let Some(user) = tenant.namespace.users.iter().find(|u| u.name == self.user.name) {
                     self.user = Arc::new(user.clone());
                 }
                 self.tenant = Arc::clone(tenant);

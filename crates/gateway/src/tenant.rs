@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use weir_backend::{Candidate, Pool};
+use weir_backend::{Accounts, Candidate, Pool};
 use weir_catalog::{namespace::Namespace, snapshot::Snapshot};
 
 use crate::metrics::Counters;
@@ -24,6 +24,8 @@ pub struct Tenant {
     pub primary: Arc<Pool>,
     /// Replicas of the default slice.
     pub replicas: Vec<Candidate>,
+    /// The accounts of the primary, if they are the namespace's users.
+    pub accounts: Option<Arc<Accounts>>,
     /// What outlives a change of configuration.
     pub shared: Arc<Shared>,
 }

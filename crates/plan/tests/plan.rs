@@ -25,6 +25,7 @@ fn namespace(allowed: AllowedDatabases) -> Namespace {
     Namespace {
         name: "shop".into(),
         users: Vec::new(),
+        server_accounts: None,
         allowed_databases: allowed,
         allowed_clients: Vec::new(),
         slices: Vec::new(),

@@ -93,14 +93,19 @@ impl Assembled {
             true => Some(parts.keys.tls()?),
             false => None,
         };
-        let materials =
-            Materials { workers: parts.workers, states: Arc::new(Interner::default()), zone: parts.zone };
+        let materials = Materials {
+            workers: parts.workers,
+            states: Arc::new(Interner::default()),
+            zone: parts.zone,
+            identities: Arc::default(),
+        };
         let built = build(without_broken_tls(snapshot), None, &materials)?;
         let states = Arc::clone(&materials.states);
         let keys = LoginKeys::new(rsa);
         let gateway = Arc::new(Gateway::new(parts.limits, keys, parts.workers, states, built.tenants));
         let workers = start_workers(&gateway).context("the workers cannot be started")?;
         workers.probe(&built.new_pools);
+        workers.follow(&built.new_accounts);
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
         for (listener, bound) in parts.listeners.into_iter().zip(bound) {
@@ -135,6 +140,7 @@ impl Assembled {
         let built = build(snapshot, Some(&before), &self.materials)?;
         self.gateway.publish(built.tenants);
         self.workers.probe(&built.new_pools);
+        self.workers.follow(&built.new_accounts);
         Ok(built.old_pools)
     }
 

@@ -69,6 +69,28 @@ fn a_valid_configuration_is_one_line_and_status_0() {
 }
 
 #[test]
+fn a_listener_serves_one_namespace_whose_users_are_a_servers() {
+    let server = NAMESPACE.replace("[{ name = \"app\", password = \"s3cret\" }]", "\"server\"");
+    let both = [("namespaces/one.toml", server.as_str()), ("namespaces/two.toml", server.as_str())];
+    let shared = [&[("weir.toml", "[[listeners]]\n")], &both[..]].concat();
+    check(
+        &shared,
+        &[],
+        1,
+        "\
+weir.toml
+  1:1  error    listeners[0]  namespaces `one` and `two` are both served here, and the users of both are accounts of their servers
+                              a listener serves at most one such namespace: give each its own listener, with `namespaces`
+
+settings and 2 namespaces: 1 error
+",
+    );
+    let apart = "[[listeners]]\nnamespaces = [\"one\"]\n[[listeners]]\naddress = \"127.0.0.1:3307\"\nnamespaces = [\"two\"]\n";
+    let apart = [&[("weir.toml", apart)], &both[..]].concat();
+    check(&apart, &[], 0, "settings and 2 namespaces: no problem\n");
+}
+
+#[test]
 fn warnings_leave_the_status_at_0() {
     let open = NAMESPACE.replace("\"s3cret\"", "\"\"");
     check(

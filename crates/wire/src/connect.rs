@@ -18,7 +18,7 @@ mod options;
 mod reply;
 
 pub use error::{ConnectError, ServerRefusal};
-pub use options::{ConnectOptions, ServerKey, TlsWish};
+pub use options::{ConnectOptions, Credential, ServerKey, Stages, TlsWish};
 pub use reply::ExpectReply;
 
 use crate::auth::{AuthPlugin, Nonce};
@@ -26,7 +26,7 @@ use crate::capability::Capabilities;
 use crate::greeting::{FirstServerPacket, Greeting, MariaDbCapabilities};
 use crate::login::{AuthData, HandshakeResponse41, SslRequest};
 use crate::{Malformed, Writer};
-use reply::{Posture, answer, decline_answer};
+use reply::{Posture, decline_answer};
 
 /// What the plugins that are spoken need of a challenge.
 const NONCE: &str = "challenge of 20 bytes";
@@ -192,19 +192,25 @@ impl Known {
             false => AuthPlugin::Native.name().into(),
         };
         match AuthPlugin::from_name(&named) {
-            Some(plugin) => {
-                let answer = answer(plugin, &self.options.password, &self.nonce);
-                let payload = self.response(&self.options.user, named, answer);
-                self.send(payload, Posture::Willing { plugin })
-            }
-            // The account may well have a plugin that is spoken: the server will ask for it, if it sees another here.
+            Some(plugin) => match self.options.credential.answer(plugin, &self.nonce) {
+                Some(answer) => {
+                    let payload = self.response(&self.options.user, named, answer);
+                    self.send(payload, Posture::Willing { plugin })
+                }
+                None => self.hope_for_switch(named, ConnectError::PasswordUnknown),
+            },
             None => {
                 let reason = ConnectError::UnsupportedPlugin(String::from_utf8_lossy(&named).into_owned());
-                let answer = decline_answer(&named);
-                let payload = self.response(&self.options.user, named, answer);
-                self.send(payload, Posture::UnlessSwitched { reason })
+                self.hope_for_switch(named, reason)
             }
         }
+    }
+
+    /// This plugin cannot be answered, but the account may well have another: the server will ask for it then.
+    fn hope_for_switch(self, named: Vec<u8>, reason: ConnectError) -> Step {
+        let answer = decline_answer(&named);
+        let payload = self.response(&self.options.user, named, answer);
+        self.send(payload, Posture::UnlessSwitched { reason })
     }
 
     /// Logs in as nobody, so that the server says no.

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use weir_wire::capability::Capabilities;
 use weir_wire::command::com;
-use weir_wire::connect::{ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish};
+use weir_wire::connect::{ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish};
 use weir_wire::framer::{HEADER_LEN, Header};
 use weir_wire::greeting::MariaDbCapabilities;
 use weir_wire::login::Attributes;
@@ -199,7 +199,7 @@ fn connect_options(target: &Target, deprecate_eof: bool) -> ConnectOptions {
     attributes.push(b"_client_name", b"weir-bench");
     ConnectOptions {
         user: target.user.clone().into_bytes(),
-        password: Zeroizing::new(target.password.clone().into_bytes()),
+        credential: Credential::Password(Zeroizing::new(target.password.clone().into_bytes())),
         database: Some(DATABASE.as_bytes().to_vec()),
         capabilities,
         mariadb: MariaDbCapabilities::empty(),

@@ -29,6 +29,7 @@
 /// | `section key: T;` | `At<T>`, a table | a table without keys |
 /// | `list key: T;` | `At<Vec<At<T>>>` | an empty list |
 /// | `several key: T;` | `At<Vec<At<T>>>` | a problem, as is an empty list |
+/// | `several_or key: T = "word";` | `At<ItemsOr<At<T>>>` | a problem, as is an empty list; the word may stand there instead |
 #[macro_export]
 macro_rules! stored {
     ($(
@@ -95,6 +96,7 @@ macro_rules! stored_field {
     (section $type:ty) => { $crate::document::At<$type> };
     (list $type:ty) => { $crate::document::At<Vec<$crate::document::At<$type>>> };
     (several $type:ty) => { $crate::document::At<Vec<$crate::document::At<$type>>> };
+    (several_or $type:ty) => { $crate::document::At<$crate::document::ItemsOr<$crate::document::At<$type>>> };
 }
 
 /// Must the row be there?
@@ -118,6 +120,9 @@ macro_rules! stored_need {
     };
     (several $type:ty) => {
         $crate::document::Need::Several
+    };
+    (several_or $type:ty = $word:expr) => {
+        $crate::document::Need::SeveralOr($word)
     };
 }
 
@@ -154,6 +159,9 @@ macro_rules! stored_read {
     };
     ($rows:ident, $report:ident, several, $key:expr, $type:ty, (), $within:expr) => {
         $rows.several::<$type>($key, $report)
+    };
+    ($rows:ident, $report:ident, several_or, $key:expr, $type:ty, ($word:expr), $within:expr) => {
+        $rows.several_or::<$type>($key, $word, $report)
     };
 }
 

@@ -22,6 +22,32 @@ pub struct At<T> {
     pub place: Place,
 }
 
+/// A list, or the one word that may stand in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemsOr<T> {
+    /// The list.
+    Items(Vec<T>),
+    /// The word.
+    Word,
+}
+
+impl<T> ItemsOr<T> {
+    /// The items; none if there is the word.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        match self {
+            Self::Items(items) => items,
+            Self::Word => &[],
+        }
+    }
+
+    /// Does the word stand there?
+    #[must_use]
+    pub fn is_word(&self) -> bool {
+        matches!(self, Self::Word)
+    }
+}
+
 /// What can be read from a place in a document: a declared table, or a [`Scalar`].
 pub trait Stored: Sized {
     /// What the reference says of it.
@@ -264,6 +290,25 @@ impl<'a> Rows<'a> {
             report.missing(&list.place, format!("`{key}` needs at least one item")).hint(hint);
         }
         list
+    }
+
+    /// The same, or one word in its place.
+    pub fn several_or<T: Stored>(&self, key: &str, word: &str, report: &mut Report) -> At<ItemsOr<At<T>>> {
+        let node = self.node(key, report);
+        match node.as_ref().map(|node| (node, node.value)) {
+            Some((node, DeValue::String(text))) if text.as_ref() == word => {
+                return At { value: ItemsOr::Word, place: node.place.clone() };
+            }
+            Some((node, DeValue::String(text))) => {
+                report
+                    .error(&node.place, format!("expected a list or \"{word}\", found the string \"{text}\""))
+                    .hint(format!("for example {key} = \"{word}\""));
+                return At { value: ItemsOr::Items(Vec::new()), place: node.place.clone() };
+            }
+            _ => {}
+        }
+        let list = self.several(key, report);
+        At { value: ItemsOr::Items(list.value), place: list.place }
     }
 
     fn node(&self, key: &str, report: &Report) -> Option<Node<'a>> {

@@ -61,13 +61,15 @@ pub enum Need {
     List,
     /// A list with at least one item.
     Several,
+    /// The same, or this word.
+    SeveralOr(&'static str),
 }
 
 impl Need {
     /// May several of the kind stand there?
     #[must_use]
     pub fn is_list(&self) -> bool {
-        matches!(self, Self::List | Self::Several)
+        matches!(self, Self::List | Self::Several | Self::SeveralOr(_))
     }
 }
 
@@ -103,7 +105,9 @@ impl TableShape {
             .iter()
             .filter_map(|row| match row.need {
                 Need::Required => Some(format!("{} = {}", row.key, row.shape.example())),
-                Need::Several => Some(format!("{} = [{}]", row.key, row.shape.example())),
+                Need::Several | Need::SeveralOr(_) => {
+                    Some(format!("{} = [{}]", row.key, row.shape.example()))
+                }
                 _ => None,
             })
             .collect();
@@ -183,13 +187,16 @@ fn kind(row: &Row, path: &str) -> String {
     if let Some(within) = &row.within {
         let _ = write!(kind, "; {within}");
     }
+    if let Need::SeveralOr(word) = row.need {
+        let _ = write!(kind, ", or `\"{word}\"`");
+    }
     kind
 }
 
 fn default(row: &Row) -> String {
     match &row.need {
         Need::Required => "**required**".to_owned(),
-        Need::Several => "**required**, at least one".to_owned(),
+        Need::Several | Need::SeveralOr(_) => "**required**, at least one".to_owned(),
         Need::Optional => "none".to_owned(),
         Need::Default(text) => format!("`{text}`"),
         Need::Section => String::new(),

@@ -131,6 +131,12 @@ impl Namespace {
         self.users.clone()
     }
 
+    /// Whoever has an account on the primary logs in with it.
+    #[must_use]
+    pub fn users_of_server(self) -> Namespace {
+        self.set("users", "server")
+    }
+
     /// Sets a key, named by its path: `pool.capacity`, `limits.result_rows`, `slices.0.tls.mode`.
     #[must_use]
     pub fn set(mut self, path: &str, value: impl Into<Value>) -> Namespace {
@@ -140,7 +146,8 @@ impl Namespace {
 
     pub(super) fn to_toml(&self) -> Result<String> {
         let mut table = self.table.clone();
-        table.insert("users".to_owned(), Value::Array(self.users.iter().map(User::to_toml).collect()));
+        let users = || Value::Array(self.users.iter().map(User::to_toml).collect());
+        table.entry("users").or_insert_with(users);
         toml::to_string(&table).context("a namespace that TOML cannot hold")
     }
 }

@@ -289,7 +289,7 @@ impl Session {
         let mut drained = rest;
         end.lift_row_limit();
         let pool = Arc::clone(held.checkout.pool());
-        let kill = pool.kill_query(held.checkout.thread_id());
+        let kill = pool.kill_query(held.checkout.thread_id(), held.checkout.class().identity);
         let drain = async {
             loop {
                 match end.scan(&mut drained)? {

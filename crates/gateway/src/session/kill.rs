@@ -28,7 +28,7 @@ impl Session {
             victim.send(Signal::Killed);
         }
         if let Some(running) = victim.aim() {
-            let killed = running.pool.kill_query(running.thread_id).await;
+            let killed = running.pool.kill_query(running.thread_id, running.identity).await;
             victim.kill_answered();
             if let Err(error) = killed {
                 return Err(Refused::new(

@@ -1,5 +1,7 @@
 //! From an accepted socket to a session; and COM_CHANGE_USER, which is a login on a session's connection.
 
+mod accounts;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -7,11 +9,8 @@ use std::{
 };
 
 use tokio_rustls::TlsAcceptor;
-use weir_backend::{Class, Socket, Stream, Want};
-use weir_catalog::{
-    snapshot::{LoginEntry, Snapshot},
-    user::Plugin,
-};
+use weir_backend::{Class, Identity, Shown, Socket, Stream, Want};
+use weir_catalog::snapshot::{LoginEntry, Snapshot};
 use weir_wire::{
     accept::{
         self, Candidate, ExpectLogin, LoginStep, Lookup, NeedsCandidates, Next, Offer, TlsOffer, Transport,
@@ -42,6 +41,29 @@ use crate::{
 
 use super::{Session, pin::Pins, prepared::Statements};
 
+/// Whom a login may turn out to be.
+#[derive(Clone, Debug)]
+struct Entry {
+    login: LoginEntry,
+    /// The server's own account, if it is one.
+    found: Option<Arc<accounts::Found>>,
+}
+
+impl From<&LoginEntry> for Entry {
+    fn from(login: &LoginEntry) -> Self {
+        Self { login: login.clone(), found: None }
+    }
+}
+
+/// Whom a login turned out to be.
+struct Proven {
+    entry: Entry,
+    /// As whom connections are opened, if not as the slice's own account.
+    identity: Option<Arc<Identity>>,
+    /// The password that the login showed, until it ends.
+    _shown: Option<Shown>,
+}
+
 /// Passwords remembered as wrong for a user whose verifier is slow to check.
 const MOST_REFUTED: usize = 8;
 
@@ -68,7 +90,11 @@ impl LoginKeys {
         Self { rsa: arc_swap::ArcSwap::new(rsa), learnt: Mutex::default() }
     }
 
-    fn candidate(&self, entry: &LoginEntry) -> Candidate {
+    fn candidate(&self, entry: &Entry) -> Candidate {
+        let Entry { login: entry, found } = entry;
+        if let Some(found) = found {
+            return found.candidate(entry);
+        }
         let mut candidate = Candidate::from(entry.user.password.clone());
         if candidate.verifier.is_slow() {
             let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,11 +108,13 @@ impl LoginKeys {
     }
 
     /// A full login showed a password: next time the fast path serves.
-    fn learn(&self, entries: &[LoginEntry], verdict: &Verdict) {
+    fn learn(&self, entries: &[Entry], verdict: &Verdict) {
         let Some(password) = &verdict.password else { return };
         let stage2 = caching_sha2::stage2(password);
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        for (i, entry) in entries.iter().enumerate().filter(|(_, e)| e.user.password.is_slow()) {
+        let declared = entries.iter().enumerate().filter(|(_, e)| e.found.is_none());
+        let declared = declared.map(|(i, e)| (i, &e.login));
+        for (i, entry) in declared.filter(|(_, e)| e.user.password.is_slow()) {
             let key = (Arc::from(entry.namespace.name.as_str()), entry.user.name.clone());
             let fresh =
                 || Learnt { verifier: entry.user.password.clone(), stage2: None, refuted: Vec::new() };
@@ -297,7 +325,9 @@ impl Entrance<'_> {
         }
         let Lookup { login, agreed, agreed_mariadb, next } = *lookup;
         let plugin = default_plugin(greeted.flavour);
-        let entry = self.authenticate(&tenants.snapshot, &login.user, plugin, next).await?;
+        let Proven { entry, identity: account, _shown } =
+            self.authenticate(&tenants, &login.user, plugin, next).await?;
+        let Entry { login: entry, found } = entry;
         let tenant = tenants.by_name.get(&entry.namespace.name).cloned();
         let Some(tenant) = tenant else {
             return Err(Refused::new(error_code::UNKNOWN, "the namespace is being taken down").into());
@@ -316,7 +346,11 @@ impl Entrance<'_> {
             .into());
         }
         let database = login.database.filter(|d| !d.is_empty());
-        let class = class_of(agreed, agreed_mariadb);
+        let class = class_of(agreed, agreed_mariadb, account.as_ref());
+        if let (Some(found), Some(account)) = (&found, &account) {
+            found.check_transport(self.client()?.stream().is_tls())?;
+            found.prove(self.worker, &tenant, class, account).await?;
+        }
         check_database(self.worker, &tenant, &identity, class, database.as_deref()).await?;
         let connections = tenant.shared.connections.fetch_add(1, Ordering::AcqRel);
         if connections >= tenant.namespace.limits.client_connections as usize {
@@ -341,6 +375,7 @@ impl Entrance<'_> {
             handle: Arc::clone(handle),
             version,
             user: entry.user,
+            account,
             identity: identity.into(),
             capabilities: agreed,
             class,
@@ -397,12 +432,12 @@ impl Entrance<'_> {
     /// Finds out whose password it is. Exactly one login must match.
     async fn authenticate(
         &mut self,
-        snapshot: &Snapshot,
+        tenants: &Tenants,
         user: &[u8],
         default: AuthPlugin,
         next: NeedsCandidates,
-    ) -> Result<LoginEntry, NoSession> {
-        let (plugin, entries) = candidates(snapshot, self.listener, self.peer, user, default);
+    ) -> Result<Proven, NoSession> {
+        let (plugin, entries) = candidates(tenants, self.listener, self.peer, user, default).await?;
         let candidates = entries.iter().map(|entry| self.gateway.keys.candidate(entry)).collect();
         let mut step = next.with(plugin, candidates)?;
         let verdict = loop {
@@ -429,17 +464,26 @@ impl Entrance<'_> {
         if let Some(payload) = verdict.before_ok() {
             self.write(payload).await?;
         }
-        Ok(chosen)
+        Ok(Proven::of(chosen, &verdict))
+    }
+}
+
+impl Proven {
+    fn of(entry: Entry, verdict: &Verdict) -> Self {
+        let name = &entry.login.user.name;
+        let (identity, shown) = match &entry.found {
+            Some(found) => {
+                let (identity, shown) = found.learn(name, verdict);
+                (Some(identity), shown)
+            }
+            None => (None, None),
+        };
+        Self { entry, identity, _shown: shown }
     }
 }
 
 /// The login whose password it is; 1045 for none, and for more than one.
-fn choose(
-    entries: &[LoginEntry],
-    verdict: &Verdict,
-    user: &[u8],
-    peer: Option<IpAddr>,
-) -> Result<LoginEntry, Refused> {
+fn choose(entries: &[Entry], verdict: &Verdict, user: &[u8], peer: Option<IpAddr>) -> Result<Entry, Refused> {
     let denied = || {
         let used = if verdict.password_used { "YES" } else { "NO" };
         Refused::new(
@@ -450,9 +494,16 @@ fn choose(
     match verdict.matched.as_slice() {
         [one] => entries.get(*one).cloned().ok_or_else(denied),
         [] => Err(denied()),
+        // two passwords of one account
+        [first, rest @ ..] if is_one_account(entries, *first, rest) => {
+            entries.get(*first).cloned().ok_or_else(denied)
+        }
         many => {
-            let namespaces: Vec<&str> =
-                many.iter().filter_map(|i| entries.get(*i)).map(|e| e.namespace.name.as_str()).collect();
+            let namespaces: Vec<&str> = many
+                .iter()
+                .filter_map(|i| entries.get(*i))
+                .map(|e| e.login.namespace.name.as_str())
+                .collect();
             tracing::warn!(
                 user = %String::from_utf8_lossy(user),
                 namespaces = namespaces.join(", "),
@@ -463,14 +514,42 @@ fn choose(
     }
 }
 
-/// Who may log in under this name, from there, here; and the plugin that they share.
-fn candidates(
+fn is_one_account(entries: &[Entry], first: usize, rest: &[usize]) -> bool {
+    let account = |i: usize| entries.get(i)?.found.as_ref();
+    let Some(first) = account(first) else { return false };
+    rest.iter().all(|i| account(*i).is_some_and(|other| Arc::ptr_eq(first, other)))
+}
+
+/// Who may log in under this name, from there, here; and the plugin that they share. Beside declared users that is the
+/// account of the server whose accounts are users here, unless it has another plugin.
+async fn candidates(
+    tenants: &Tenants,
+    listener: &Listener,
+    peer: Option<IpAddr>,
+    user: &[u8],
+    default: AuthPlugin,
+) -> Result<(AuthPlugin, Vec<Entry>), Refused> {
+    let (plugin, mut entries) = declared(&tenants.snapshot, listener, peer, user, default);
+    match accounts::look_up(tenants, listener, peer, user, entries.is_empty()).await {
+        accounts::Known::Entries(theirs, found) if entries.is_empty() => Ok((theirs.into(), found)),
+        accounts::Known::Refused(refused) if entries.is_empty() => Err(refused),
+        accounts::Known::Entries(theirs, found) if plugin == theirs.into() => {
+            entries.extend(found);
+            Ok((plugin, entries))
+        }
+        accounts::Known::Entries(..) | accounts::Known::Refused(_) | accounts::Known::Nobody => {
+            Ok((plugin, entries))
+        }
+    }
+}
+
+fn declared(
     snapshot: &Snapshot,
     listener: &Listener,
     peer: Option<IpAddr>,
     user: &[u8],
     default: AuthPlugin,
-) -> (AuthPlugin, Vec<LoginEntry>) {
+) -> (AuthPlugin, Vec<Entry>) {
     let Some(group) = std::str::from_utf8(user).ok().and_then(|name| snapshot.logins.get(name)) else {
         return (default, Vec::new());
     };
@@ -484,13 +563,9 @@ fn candidates(
         .iter()
         .filter(|e| listener.serves(&e.namespace.name))
         .filter(from_there)
-        .cloned()
+        .map(Entry::from)
         .collect();
-    let plugin = match group.plugin {
-        Plugin::Native => AuthPlugin::Native,
-        Plugin::CachingSha2 => AuthPlugin::CachingSha2,
-    };
-    (plugin, entries)
+    (group.plugin.into(), entries)
 }
 
 /// A challenge that nobody can foresee; `None` if the system has no random numbers.
@@ -506,8 +581,9 @@ fn identity(user: &[u8], peer: Option<IpAddr>) -> String {
     format!("'{}'@'{host}'", String::from_utf8_lossy(user))
 }
 
-fn class_of(agreed: Capabilities, mariadb: MariaDbCapabilities) -> Class {
+fn class_of(agreed: Capabilities, mariadb: MariaDbCapabilities, account: Option<&Arc<Identity>>) -> Class {
     Class {
+        identity: account.map(|account| account.id()).unwrap_or_default(),
         found_rows: agreed.contains(Capabilities::FOUND_ROWS),
         ignore_space: agreed.contains(Capabilities::IGNORE_SPACE),
         interactive: agreed.contains(Capabilities::INTERACTIVE),
@@ -710,8 +786,9 @@ impl Session {
         };
         let denied = |e: accept::AcceptError| fatal(Refused::new(e.code(), e.client_message()));
         let (change, next) = accept::change_user(&body, self.capabilities, offer).map_err(denied)?;
-        let (plugin, entries) =
-            candidates(&tenants.snapshot, &self.listener, self.peer, &change.user, default_plugin(flavour));
+        let plugin = default_plugin(flavour);
+        let found = candidates(tenants, &self.listener, self.peer, &change.user, plugin).await;
+        let (plugin, entries) = found.map_err(fatal)?;
         let known = entries.iter().map(|entry| self.gateway.keys.candidate(entry)).collect();
         let mut step = next.with(plugin, known).map_err(denied)?;
         let mut sequence = 1;
@@ -741,14 +818,23 @@ impl Session {
         };
         self.gateway.keys.learn(&entries, &verdict);
         let refused_at = |refused: Refused, sequence: u8| SessionError::FatalAt(refused, sequence);
-        let entry =
+        let chosen =
             choose(&entries, &verdict, &change.user, self.peer).map_err(|r| refused_at(r, sequence))?;
+        let Proven { entry, identity: account, _shown } = Proven::of(chosen, &verdict);
+        let Entry { login: entry, found } = entry;
         let Some(tenant) = tenants.by_name.get(&entry.namespace.name).cloned() else {
             return Err(SessionError::Quit);
         };
+        let class = Class { identity: account.as_ref().map(|a| a.id()).unwrap_or_default(), ..self.class };
+        if let (Some(found), Some(account)) = (&found, &account) {
+            let fits = found.check_transport(self.client.stream().is_tls());
+            fits.map_err(|r| refused_at(r, sequence))?;
+            let proven = found.prove(&self.worker, &tenant, class, account).await;
+            proven.map_err(|r| refused_at(r, sequence))?;
+        }
         let identity = identity(&change.user, self.peer);
         let database = change.database.filter(|d| !d.is_empty());
-        let checked = check_database(&self.worker, &tenant, &identity, self.class, database.as_deref()).await;
+        let checked = check_database(&self.worker, &tenant, &identity, class, database.as_deref()).await;
         if let Err(NoSession::Refused(refused)) = checked {
             return Err(refused_at(refused, sequence));
         }
@@ -759,6 +845,8 @@ impl Session {
         self.tenant = tenant;
         self.version = version;
         self.user = entry.user;
+        self.account = account;
+        self.class = class;
         self.identity = identity.into();
         self.failed_changes = 0;
         self.login_database = database.map(Into::into);

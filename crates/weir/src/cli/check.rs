@@ -81,6 +81,7 @@ fn check(file: &Path, live: bool) -> Result<(Vec<Problem>, usize)> {
     }
     if let Some(settings) = &settings {
         problems.extend(cross::names(settings, file, &namespaces, &read.refused));
+        problems.extend(cross::server_accounts(settings, file, &namespaces));
         problems.extend(cross::flavours(settings, file, &known));
     }
     render::sort(&mut problems, file);

@@ -12,7 +12,7 @@ use weir_wire::{
     Reader,
     capability::Capabilities,
     command::com,
-    connect::{ConnectOptions, ExpectGreeting, ServerKey, Step, TlsWish},
+    connect::{ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish},
     framer::{HEADER_LEN, Header},
     greeting::MariaDbCapabilities,
     login::Attributes,
@@ -57,7 +57,7 @@ impl Client {
     async fn log_in(&mut self, user: &str, password: &str) -> Result<()> {
         let options = ConnectOptions {
             user: user.as_bytes().to_vec(),
-            password: Zeroizing::new(password.as_bytes().to_vec()),
+            credential: Credential::Password(Zeroizing::new(password.as_bytes().to_vec())),
             database: None,
             capabilities: Capabilities::LONG_FLAG
                 | Capabilities::TRANSACTIONS

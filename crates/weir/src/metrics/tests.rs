@@ -32,7 +32,12 @@ account = { user = "weir", password = "secret" }
 fn gateway() -> Arc<Gateway> {
     let admitted = Namespace::admit(SHOP, Path::new("shop.toml"), &Imagined::default()).unwrap();
     let snapshot = Arc::new(Snapshot::build(7, vec![admitted]).unwrap());
-    let materials = Materials { workers: 2, states: Arc::new(Interner::default()), zone: None };
+    let materials = Materials {
+        workers: 2,
+        states: Arc::new(Interner::default()),
+        zone: None,
+        identities: Arc::default(),
+    };
     let built = build(snapshot, None, &materials).unwrap();
     let limits = ProcessLimits {
         client_connections: 100,

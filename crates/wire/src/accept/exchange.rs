@@ -50,6 +50,9 @@ pub struct Verdict {
     /// The password, where the exchange showed it and it matched: what is to be remembered of it is the caller's
     /// decision (see [`Candidate::learnt`], [`Candidate::refuted`]).
     pub password: Option<Zeroizing<Vec<u8>>>,
+    /// `SHA1(password)`, where `mysql_native_password` showed it and it matched: with it one can log in elsewhere as this
+    /// user.
+    pub native_stage1: Option<Zeroizing<[u8; 20]>>,
     /// Did the client give a password? MySQL's 1045 says so: `(using password: YES)`.
     pub password_used: bool,
     /// The fast path was taken.
@@ -177,7 +180,9 @@ impl Exchange {
             }
             (AuthPlugin::Native, scramble) if scramble.len() == native::SCRAMBLE_LEN => {
                 let matched = self.matching(|c| c.verifier.accepts_native(scramble, &self.nonce));
-                Ok(Next::Done(Verdict { matched, password_used: true, ..Verdict::default() }))
+                let first = matched.first().and_then(|i| self.candidates.get(*i));
+                let native_stage1 = first.and_then(|c| c.verifier.native_stage1(scramble, &self.nonce));
+                Ok(Next::Done(Verdict { matched, native_stage1, password_used: true, ..Verdict::default() }))
             }
             (AuthPlugin::CachingSha2, scramble) if scramble.len() == caching_sha2::SCRAMBLE_LEN => {
                 Ok(self.check_fast(scramble))
@@ -195,7 +200,7 @@ impl Exchange {
         if paths.contains(&FastPath::Match) && !paths.contains(&FastPath::Unknown) {
             let matched =
                 paths.iter().enumerate().filter(|(_, p)| **p == FastPath::Match).map(|(i, _)| i).collect();
-            return Next::Done(Verdict { matched, password_used: true, fast: true, password: None });
+            return Next::Done(Verdict { matched, password_used: true, fast: true, ..Verdict::default() });
         }
         let mut payload = Vec::new();
         AuthMoreData(&[FULL_AUTHENTICATION]).write(&mut Writer::new(&mut payload));

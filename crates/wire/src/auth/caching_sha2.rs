@@ -31,8 +31,19 @@ pub fn scramble(password: &[u8], nonce: &Nonce) -> Option<[u8; SCRAMBLE_LEN]> {
     if password.is_empty() {
         return None;
     }
-    let stage1 = Zeroizing::new(sha256(&[password]));
-    Some(scramble_of_stage1(&stage1, nonce))
+    Some(scramble_of_stage1(&stage1(password), nonce))
+}
+
+/// `SHA256(password)`.
+#[must_use]
+pub fn stage1(password: &[u8]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(sha256(&[password]))
+}
+
+/// `SHA256(SHA256(password))`, from `SHA256(password)`.
+#[must_use]
+pub fn stage2_of_stage1(stage1: &[u8; 32]) -> [u8; 32] {
+    sha256(&[stage1])
 }
 
 /// The client's answer to `nonce`, from `SHA256(password)`: all that a fast login needs.

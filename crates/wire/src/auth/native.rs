@@ -18,9 +18,21 @@ pub fn scramble(password: &[u8], nonce: &Nonce) -> Option<[u8; SCRAMBLE_LEN]> {
     if password.is_empty() {
         return None;
     }
-    let stage1 = Zeroizing::new(sha1(&[password]));
-    let stage2 = sha1(&[stage1.as_ref()]);
-    Some(xor(&stage1, &sha1(&[nonce.as_bytes(), &stage2])))
+    let stage1 = stage1(password);
+    Some(scramble_of_stage1(&stage1, nonce))
+}
+
+/// The client's answer to `nonce`, from `SHA1(password)`: all that a login needs.
+#[must_use]
+pub fn scramble_of_stage1(stage1: &[u8; 20], nonce: &Nonce) -> [u8; SCRAMBLE_LEN] {
+    let stage2 = sha1(&[stage1]);
+    xor(stage1, &sha1(&[nonce.as_bytes(), &stage2]))
+}
+
+/// `SHA1(password)`.
+#[must_use]
+pub fn stage1(password: &[u8]) -> Zeroizing<[u8; 20]> {
+    Zeroizing::new(sha1(&[password]))
 }
 
 /// What a server keeps of a password: `SHA1(SHA1(password))`.

@@ -179,6 +179,17 @@ impl Verifier {
         }
     }
 
+    /// `SHA1(password)`, got back from an answer to `nonce` of `mysql_native_password`; `None` if that is not the right one.
+    #[must_use]
+    pub fn native_stage1(&self, scramble: &[u8], nonce: &Nonce) -> Option<Zeroizing<[u8; 20]>> {
+        let scramble = <&[u8; native::SCRAMBLE_LEN]>::try_from(scramble).ok()?;
+        match self {
+            Self::Plain(password) => native::recover_stage1(scramble, &native::double_sha1(password), nonce),
+            Self::Native(stage2) => native::recover_stage1(scramble, stage2, nonce),
+            Self::Sha2Double(_) | Self::Sha2Crypt(_) => None,
+        }
+    }
+
     /// Checks the answer to `nonce` of `caching_sha2_password`. No bytes, or one NUL, mean the empty password; an
     /// account with an empty password accepts nothing else. Any other length but 32 is wrong.
     #[must_use]

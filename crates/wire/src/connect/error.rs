@@ -35,6 +35,9 @@ pub enum ConnectError {
         "the server asks for the full password, which may not be sent without TLS, a Unix socket or its RSA key"
     )]
     InsecureTransport,
+    /// The server asks for more of the password than is known here.
+    #[error("the server asks for the password itself, which is not known here")]
+    PasswordUnknown,
     /// The password could not be encrypted.
     #[error("the password could not be encrypted with the server's RSA key: {0}")]
     Rsa(RsaError),

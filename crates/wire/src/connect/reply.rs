@@ -1,9 +1,9 @@
 //! What a server says to a login, and what is said to that.
 
 use super::{ConnectError, Known, LoggedIn, ServerKey, ServerRefusal, Step};
-use crate::auth::caching_sha2::{self, FAST_AUTH_SUCCESS, FULL_AUTHENTICATION, REQUEST_PUBLIC_KEY};
+use crate::auth::AuthPlugin;
+use crate::auth::caching_sha2::{FAST_AUTH_SUCCESS, FULL_AUTHENTICATION, REQUEST_PUBLIC_KEY};
 use crate::auth::rsa::RsaPublicKey;
-use crate::auth::{AuthPlugin, Nonce, native};
 use crate::login::{AuthData, AuthMoreData, AuthSwitchRequest, ServerAuthPacket};
 
 /// Packets that a server may send between a login and its OK. The longest exchange has four.
@@ -82,8 +82,12 @@ impl ExpectReply {
         };
         let Self { known, replies, .. } = self;
         let known = known.challenged(switch.data)?;
-        let answer = answer(plugin, &known.options.password, &known.nonce);
-        Ok(Self { known, posture: Posture::Willing { plugin }, replies }.send(answer))
+        let answer = known.options.credential.answer(plugin, &known.nonce);
+        let this = Self { known, posture: Posture::Willing { plugin }, replies };
+        Ok(match answer {
+            Some(answer) => this.send(answer),
+            None => this.decline(ConnectError::PasswordUnknown, decline_answer(switch.plugin).as_bytes()),
+        })
     }
 
     fn more_data(self, AuthMoreData(data): AuthMoreData<'_>) -> Result<Step, ConnectError> {
@@ -106,8 +110,11 @@ impl ExpectReply {
     /// The server wants the password itself.
     fn full_authentication(self) -> Step {
         let options = &self.known.options;
+        let Some(password) = options.credential.password() else {
+            return self.decline(ConnectError::PasswordUnknown, &[0]);
+        };
         if self.known.is_secure {
-            let mut password = options.password.to_vec();
+            let mut password = password.to_vec();
             password.push(0);
             return self.send(AuthData::from(password));
         }
@@ -121,7 +128,10 @@ impl ExpectReply {
     }
 
     fn send_encrypted(self, key: &RsaPublicKey) -> Step {
-        match key.encrypt_password(&self.known.options.password, &self.known.nonce) {
+        let Some(password) = self.known.options.credential.password() else {
+            return self.decline(ConnectError::PasswordUnknown, &[0]);
+        };
+        match key.encrypt_password(password, &self.known.nonce) {
             Ok(ciphertext) => {
                 let posture = Posture::Willing { plugin: AuthPlugin::CachingSha2 };
                 Self { posture, ..self }.send(AuthData::from(ciphertext))
@@ -146,18 +156,6 @@ impl ExpectReply {
 
     fn send(self, payload: AuthData) -> Step {
         Step::Send { payload, then: Box::new(self) }
-    }
-}
-
-/// The answer to a challenge.
-pub(super) fn answer(plugin: AuthPlugin, password: &[u8], nonce: &Nonce) -> AuthData {
-    match plugin {
-        AuthPlugin::Native => {
-            native::scramble(password, nonce).map_or_else(AuthData::default, |s| AuthData::new(&s))
-        }
-        AuthPlugin::CachingSha2 => {
-            caching_sha2::scramble(password, nonce).map_or_else(|| AuthData::new(&[0]), |s| AuthData::new(&s))
-        }
     }
 }
 

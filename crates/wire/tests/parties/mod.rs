@@ -12,7 +12,7 @@ use weir_wire::auth::rsa::RsaKeyPair;
 use weir_wire::auth::{AuthPlugin, Nonce};
 use weir_wire::capability::{Capabilities, Status};
 use weir_wire::connect::{
-    ConnectError, ConnectOptions, ExpectGreeting, ExpectReply, LoggedIn, ServerKey, Step, TlsWish,
+    ConnectError, ConnectOptions, Credential, ExpectGreeting, ExpectReply, LoggedIn, ServerKey, Step, TlsWish,
 };
 use weir_wire::greeting::{Greeting, MariaDbCapabilities};
 use weir_wire::login::Attributes;
@@ -63,7 +63,7 @@ pub(crate) fn options(password: &str) -> ConnectOptions {
     attributes.push(b"_client_name", b"test");
     ConnectOptions {
         user: b"app".to_vec(),
-        password: password.as_bytes().to_vec().into(),
+        credential: Credential::Password(password.as_bytes().to_vec().into()),
         database: Some(b"shop".to_vec()),
         capabilities: Capabilities::all(),
         mariadb: MariaDbCapabilities::empty(),

@@ -61,6 +61,22 @@ pub(super) fn names(
     problems
 }
 
+/// Listeners where a login would not know whose accounts it is of.
+pub(super) fn server_accounts(settings: &Settings, file: &Path, namespaces: &[Admitted]) -> Vec<Problem> {
+    let of_servers = || namespaces.iter().map(|a| &a.namespace).filter(|n| n.server_accounts.is_some());
+    let told = settings.listeners.iter().filter_map(|listener| {
+        let mut served = of_servers().filter(|namespace| serves(listener, &namespace.name));
+        let (first, second) = (served.next()?, served.next()?);
+        let message = format!(
+            "namespaces `{}` and `{}` are both served here, and the users of both are accounts of their servers",
+            first.name, second.name
+        );
+        let hint = "a listener serves at most one such namespace: give each its own listener, with `namespaces`";
+        Some(error(file, &listener.places.version, message).hint(hint))
+    });
+    told.collect()
+}
+
 /// Listeners that would have to greet as MySQL and as MariaDB at once.
 pub(super) fn flavours(settings: &Settings, file: &Path, known: &[KnownFlavour]) -> Vec<Problem> {
     settings.listeners.iter().filter_map(|listener| mixed(listener, file, known)).collect()

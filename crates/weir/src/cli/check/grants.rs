@@ -50,6 +50,10 @@ pub(super) fn excess(lines: &[String], namespace: &Namespace) -> Vec<String> {
     if lines.iter().any(|line| ends_with_grant_option(line)) {
         found.push("it may pass its privileges on (GRANT OPTION)".to_owned());
     }
+    if namespace.server_accounts.is_some() {
+        found.extend(beyond_accounts(lines));
+        return found;
+    }
     let mut server_wide = Vec::new();
     for line in lines {
         match parse(line) {
@@ -71,6 +75,26 @@ pub(super) fn excess(lines: &[String], namespace: &Namespace) -> Vec<String> {
         }
     }
     told
+}
+
+/// Where the users have accounts of their own, the slice's account needs to read them, and nothing else.
+fn beyond_accounts(lines: &[String]) -> Vec<String> {
+    let told = lines.iter().filter_map(|line| {
+        let (place, privileges) = match parse(line) {
+            Some(Grant::Everywhere(privileges)) => ("every database".to_owned(), privileges),
+            Some(Grant::Database(name, privileges)) => (format!("`{name}`"), privileges),
+            Some(Grant::Roles(roles)) => {
+                return Some(format!("it has the roles {roles}, which were not looked into"));
+            }
+            None => return Some("a line of SHOW GRANTS was not understood: look at it".to_owned()),
+        };
+        let needless = |p: &&str| !HARMLESS.contains(p) && (*p != "SELECT" || place != "`mysql`");
+        let privileges: Vec<&str> = privileges.iter().map(String::as_str).filter(needless).collect();
+        (!privileges.is_empty()).then(|| {
+            format!("it may {} in {place}, though the users have accounts of their own", shown(&privileges))
+        })
+    });
+    told.collect()
 }
 
 fn is_read_only(namespace: &Namespace) -> bool {
@@ -281,6 +305,27 @@ mod tests {
         ] {
             let line = line.replace("TO", to);
             assert_eq!(excess(std::slice::from_ref(&line), &namespace), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn where_users_have_their_own_accounts_reading_these_is_enough() {
+        let text = "allowed_databases = [\"*\"]\nusers = \"server\"\n[[slices]]\nname = \"main\"\nprimary.address = \"db1:1\"\n\
+                    account = { user = \"w\", password = \"p\" }\n";
+        let server = Namespace::admit(text, Path::new("n.toml"), &Imagined::default()).unwrap().namespace;
+        for (line, expected) in [
+            ("GRANT USAGE ON *.* TO `w`@`%`", &[] as &[&str]),
+            ("GRANT SELECT ON `mysql`.`user` TO `w`@`%`", &[]),
+            (
+                "GRANT SELECT, SUPER ON *.* TO `w`@`%`",
+                &["it may SELECT, SUPER in every database, though the users have accounts of their own"],
+            ),
+            (
+                "GRANT UPDATE ON `mysql`.`user` TO `w`@`%`",
+                &["it may UPDATE in `mysql`, though the users have accounts of their own"],
+            ),
+        ] {
+            assert_eq!(excess(&[line.to_owned()], &server), expected, "{line}");
         }
     }
 

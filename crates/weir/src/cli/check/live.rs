@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 use weir_backend::{
     Class, Connection, ConnectionError, Dialer, DialerOptions, state::Interner, tls_settings,
+    try_to_read_accounts,
 };
 use weir_catalog::{
     admit::{Admitted, SlicePlaces},
@@ -32,6 +33,8 @@ pub(super) struct Seen {
     pub grants: Vec<String>,
     /// Databases that the account sees.
     pub databases: Vec<String>,
+    /// Tables of accounts that it cannot read, and why; empty where it need not.
+    pub unread: Vec<(String, String)>,
 }
 
 /// Asks every server of every namespace. Returns what is wrong, and what the servers are.
@@ -43,9 +46,10 @@ pub(super) async fn check(namespaces: &[Admitted]) -> (Vec<Problem>, Vec<KnownFl
             for (i, instance) in std::iter::once(&slice.primary).chain(&slice.replicas).enumerate() {
                 let (slice, instance, permits) = (slice.clone(), instance.clone(), Arc::clone(&permits));
                 let limit = admitted.namespace.pool.connect_timeout;
+                let reads_accounts = admitted.namespace.server_accounts.is_some() && s == 0 && i == 0;
                 tasks.spawn(async move {
                     let _permit = permits.acquire().await;
-                    ((n, s, i), look(&slice, &instance, limit).await)
+                    ((n, s, i), look(&slice, &instance, limit, reads_accounts).await)
                 });
             }
         }
@@ -77,7 +81,12 @@ pub(super) async fn check(namespaces: &[Admitted]) -> (Vec<Problem>, Vec<KnownFl
 }
 
 /// Logs in as the namespace would, and asks.
-async fn look(slice: &Slice, instance: &Instance, limit: Duration) -> Result<Seen, String> {
+async fn look(
+    slice: &Slice,
+    instance: &Instance,
+    limit: Duration,
+    reads_accounts: bool,
+) -> Result<Seen, String> {
     let dialer = Dialer::new(DialerOptions {
         address: instance.address.clone(),
         account: slice.account.clone(),
@@ -85,22 +94,28 @@ async fn look(slice: &Slice, instance: &Instance, limit: Duration) -> Result<See
         tls: tls_settings(&slice.tls).map_err(|error| error.to_string())?,
         local_files: false,
         states: Arc::new(Interner::default()),
+        identities: Arc::default(),
     });
     let mut connection = dialer.dial(Class::default(), limit).await.map_err(|error| error.to_string())?;
-    match tokio::time::timeout(PATIENCE, ask(&mut connection)).await {
+    match tokio::time::timeout(PATIENCE, ask(&mut connection, reads_accounts)).await {
         Ok(Ok(seen)) => Ok(seen),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }
 
-async fn ask(connection: &mut Connection) -> Result<Seen, ConnectionError> {
+async fn ask(connection: &mut Connection, reads_accounts: bool) -> Result<Seen, ConnectionError> {
     let version = connection.server().version.clone();
     let read_only = first_column(connection, "SELECT @@GLOBAL.read_only").await?;
     let grants = first_column(connection, "SHOW GRANTS").await?;
     let databases = first_column(connection, "SHOW DATABASES").await?;
     let read_only = read_only.first().is_some_and(|value| value != "0");
-    Ok(Seen { version, read_only, grants, databases })
+    let unread = match reads_accounts {
+        true => try_to_read_accounts(connection).await.err().unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let unread = unread.into_iter().map(|(table, why)| (table.to_owned(), why)).collect();
+    Ok(Seen { version, read_only, grants, databases, unread })
 }
 
 async fn first_column(connection: &mut Connection, sql: &str) -> Result<Vec<String>, ConnectionError> {
@@ -160,6 +175,12 @@ impl Judged<'_> {
             ),
             (true, false) | (false, true) => {}
         }
+        for (table, why) in &seen.unread {
+            let user = &self.slice.account.user;
+            let message = format!("account `{user}` cannot read {table} of {}: {why}", instance.address);
+            let problem = self.error(&self.places.account, message);
+            problems.push(problem.hint(format!("GRANT SELECT ON {table} TO '{user}'@…")));
+        }
         problems
     }
 
@@ -183,8 +204,9 @@ impl Judged<'_> {
     }
 
     fn databases(&self, primary: Option<&Seen>) -> Vec<Problem> {
-        let (Some(seen), AllowedDatabases::Only(allowed)) = (primary, &self.namespace.allowed_databases)
-        else {
+        // where the users have accounts of their own, the slice's sees nothing
+        let seen = primary.filter(|_| self.namespace.server_accounts.is_none());
+        let (Some(seen), AllowedDatabases::Only(allowed)) = (seen, &self.namespace.allowed_databases) else {
             return Vec::new();
         };
         let missing = allowed
@@ -230,6 +252,7 @@ account = { user = "weir", password = "b4ckend" }
             read_only,
             grants: vec!["GRANT ALL PRIVILEGES ON `shop`.* TO `weir`@`%`".to_owned()],
             databases: vec!["information_schema".to_owned(), "shop".to_owned()],
+            unread: Vec::new(),
         }
     }
 
@@ -278,6 +301,13 @@ account = { user = "weir", password = "b4ckend" }
         let other = Seen { read_only: true, ..one.clone() };
         let expected = "n.toml:8:11: warning: slices[0].account: account `weir` may do more than the namespace: it administers the server (SUPER) (grant it what the users of the namespace need, and no more)";
         check(&Ok(one), &Ok(other), &[expected]);
+    }
+
+    #[test]
+    fn tables_of_accounts_that_cannot_be_read_are_told_with_what_to_grant() {
+        let unread = vec![("mysql.user".to_owned(), "SELECT command denied".to_owned())];
+        let expected = "n.toml:8:11: error: slices[0].account: account `weir` cannot read mysql.user of db1:3306: SELECT command denied (GRANT SELECT ON mysql.user TO 'weir'@…)";
+        check(&Ok(Seen { unread, ..seen("9.7.4", false) }), &Ok(seen("9.7.4", true)), &[expected]);
     }
 
     #[test]
