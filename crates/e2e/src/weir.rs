@@ -149,6 +149,48 @@ impl Weir {
         Ok(weir)
     }
 
+    /// Starts the program in front of one server, from the command line alone: `account` is what its file says. Waits
+    /// until it greets with the server's version.
+    ///
+    /// # Errors
+    /// As for [`Weir::start`].
+    pub fn in_front_of(server: u16, account: &str, version: &str) -> Result<Weir> {
+        let binary = binary::find()?;
+        let folder = tempfile::Builder::new().prefix("weir-e2e-").tempdir().context("no temporary folder")?;
+        fs::write(folder.path().join("account.toml"), account).context("cannot write the account")?;
+        let (port, http) = free_ports()?;
+        let options = Options::of(Vec::new()).greeting(version);
+        let arguments = [
+            "--server".to_owned(),
+            format!("127.0.0.1:{server}"),
+            "--account".to_owned(),
+            folder.path().join("account.toml").display().to_string(),
+            "--listen".to_owned(),
+            format!("127.0.0.1:{port}"),
+            "--metrics".to_owned(),
+            format!("127.0.0.1:{http}"),
+            "--data-dir".to_owned(),
+            folder.path().join("data").display().to_string(),
+        ];
+        let child = spawn_with(&binary, folder.path(), &options, &arguments)?;
+        let mut weir = Weir { folder, options, child, port, http };
+        if let Err(error) = weir.wait_until_ready() {
+            bail!("{error:#}; its log ends with:\n{}", weir.log_tail());
+        }
+        Ok(weir)
+    }
+
+    /// What `weir check --live` says of its configuration.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn check_live(&self) -> Result<String> {
+        let mut check = Command::new(binary::find()?);
+        check.args(["check", "--live", "--config"]).arg(self.folder.path().join("weir.toml"));
+        let output = check.output().context("cannot run weir check")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
@@ -389,13 +431,17 @@ impl Drop for Weir {
 }
 
 fn spawn(binary: &Path, folder: &Path, options: &Options) -> Result<Child> {
+    let config = folder.join("weir.toml").display().to_string();
+    spawn_with(binary, folder, options, &["--config".to_owned(), config])
+}
+
+fn spawn_with(binary: &Path, folder: &Path, options: &Options, arguments: &[String]) -> Result<Child> {
     let log =
         File::options().create(true).append(true).open(folder.join("weir.log")).context("no log file")?;
     let copy = log.try_clone().context("no log file")?;
     Command::new(binary)
         .arg("serve")
-        .arg("--config")
-        .arg(folder.join("weir.toml"))
+        .args(arguments)
         .envs(options.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log)

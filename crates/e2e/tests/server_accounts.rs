@@ -7,7 +7,7 @@
     reason = "a test's helpers fail as its own lines do"
 )]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ use weir_e2e::client::{Client, Failure, Login, Proof, Tls};
 use weir_e2e::on_both_servers;
 use weir_e2e::pair::{Databases, instance};
 use weir_e2e::weir::{Namespace, Options, Weir};
-use weir_testkit::{Cluster, Flavour};
+use weir_testkit::{Cluster, Flavour, SERVICE};
 
 on_both_servers!(
     accounts_log_in_by_every_way,
@@ -29,11 +29,15 @@ on_both_servers!(
     com_change_user_changes_the_account,
     a_reload_keeps_sessions_and_turns_accounts_off,
     no_password_is_in_the_log,
+    one_server_is_served_without_any_other_configuration,
+    check_says_what_the_account_lacks,
+    without_memory_every_login_shows_its_password,
+    a_restarted_server_lets_running_clients_go_on,
 );
 
 const PASSWORD: &str = "pässw0rd of a test";
 /// Accounts are looked at once a second.
-const SECONDS: Duration = Duration::from_secs(8);
+const SECONDS: Duration = Duration::from_secs(15);
 
 /// Accounts of one test, dropped at its end.
 struct Accounts {
@@ -358,7 +362,7 @@ fn all_users_share_the_budget(cluster: &'static Cluster) -> Result<()> {
         .set("pool.checkout_timeout", "30s");
     let weir = Weir::start(&Options::of(vec![namespace]).greeting(cluster.version()))?;
     drop(log_in(&weir, &login(&users[USERS - 1]).tls(Tls::Encrypted))?);
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     let most = std::thread::scope(|scope| -> Result<usize> {
         let watcher = scope.spawn(|| -> Result<usize> {
             let mut client = cluster.client(0)?;
@@ -485,8 +489,149 @@ fn no_password_is_in_the_log(cluster: &'static Cluster) -> Result<()> {
         }
     };
     let stored = cluster.value(0, &format!("{stored}'{user}'"))?;
-    for secret in [PASSWORD, "another secret", weir_testkit::SERVICE.password, &stored, "$A$005"] {
+    for secret in [PASSWORD, "another secret", SERVICE.password, &stored, "$A$005"] {
         ensure!(!log.contains(secret), "the log holds {secret}");
     }
     weir.stop()
+}
+
+/// An account that may read the others and nothing else.
+fn reader(accounts: &mut Accounts) -> Result<String> {
+    let tables: &[&str] = match accounts.cluster.flavour() {
+        Flavour::MySql => &["user", "global_grants", "default_roles", "role_edges"],
+        Flavour::MariaDb => &["global_priv", "roles_mapping"],
+    };
+    let reader = accounts.create("reader")?;
+    for table in tables {
+        accounts.sql(&format!("GRANT SELECT ON mysql.{table} TO '{reader}'@'%'"))?;
+    }
+    Ok(reader)
+}
+
+fn one_server_is_served_without_any_other_configuration(cluster: &'static Cluster) -> Result<()> {
+    let mut accounts = Accounts::new(cluster);
+    let (reader, user) = (reader(&mut accounts)?, accounts.create("u")?);
+    let account = format!("user = \"{reader}\"\npassword = \"{PASSWORD}\"\n");
+    let weir = Weir::in_front_of(cluster.primary()?.port, &account, cluster.version())?;
+    let mut client = log_in(&weir, &login(&user))?;
+    ensure!(client.value("SELECT CURRENT_USER()")? == format!("{user}@%"));
+    let mut admin = log_in(&weir, &Login::new(SERVICE.user, SERVICE.password))?;
+    ensure!(admin.value("SELECT CURRENT_USER()")? == format!("{}@%", SERVICE.user));
+    drop((client, admin));
+    weir.stop()
+}
+
+fn check_says_what_the_account_lacks(cluster: &'static Cluster) -> Result<()> {
+    let mut accounts = Accounts::new(cluster);
+    let reader = reader(&mut accounts)?;
+    let options = options(cluster)?
+        .set("slices.0.account.user", reader.clone())
+        .set("slices.0.account.password", PASSWORD);
+    cluster.wait_for_replicas(SECONDS)?;
+    let weir = Weir::start(&options)?;
+    let before = weir.check_live()?;
+    ensure!(!before.contains("error") && !before.contains("may"), "{before}");
+    let table = match cluster.flavour() {
+        Flavour::MySql => "mysql.role_edges",
+        Flavour::MariaDb => "mysql.roles_mapping",
+    };
+    accounts.sql(&format!("REVOKE SELECT ON {table} FROM '{reader}'@'%'"))?;
+    let after = weir.check_live()?;
+    ensure!(after.contains(&format!("account `{reader}` cannot read {table}")), "{after}");
+    ensure!(after.contains(&format!("GRANT SELECT ON {table} TO '{reader}'")), "{after}");
+    weir.stop()
+}
+
+fn without_memory_every_login_shows_its_password(cluster: &'static Cluster) -> Result<()> {
+    let mut accounts = Accounts::new(cluster);
+    let user = accounts.create("u")?;
+    cluster.wait_for_replicas(SECONDS)?;
+    let weir = Weir::start(&options(cluster)?.set("server_accounts.password_memory", "0s"))?;
+    let secure = login(&user).tls(Tls::Encrypted);
+    let expected = if cluster.flavour() == Flavour::MySql { Proof::FullSecure } else { Proof::Native };
+    for _ in 0..3 {
+        let mut client = log_in(&weir, &secure)?;
+        ensure!(client.proof == expected, "{:?}", client.proof);
+        // some of them on replicas, which know the password by now
+        for _ in 0..4 {
+            ensure!(client.value("SELECT CURRENT_USER()")? == format!("{user}@%"));
+        }
+    }
+    weir.stop()
+}
+
+/// A client that works until it is told to stop, whatever becomes of its server: counts the statements that were answered.
+fn work(weir: &Weir, login: &Login, answered: &AtomicU32, stop: &AtomicBool) -> Result<()> {
+    let mut client = None;
+    while !stop.load(Ordering::Relaxed) {
+        let connected = match client.take() {
+            Some(client) => Ok(client),
+            None => weir.connect(login),
+        };
+        let outcome = connected.and_then(|mut client: Client| {
+            let value = client.value("SELECT CURRENT_USER()")?;
+            Ok((client, value))
+        });
+        match outcome {
+            Ok((connection, value)) => {
+                ensure!(value == format!("{}@%", String::from_utf8_lossy(&login.user)), "{value}");
+                answered.fetch_add(1, Ordering::Relaxed);
+                client = Some(connection);
+            }
+            Err(failure) => {
+                // the server is away, and nothing else
+                let known = failure.number().is_none_or(|n| [1040, 1053, 1429, 2013].contains(&n));
+                ensure!(known, "{failure}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn a_restarted_server_lets_running_clients_go_on(shared: &'static Cluster) -> Result<()> {
+    let flavour = shared.flavour();
+    let mut own = weir_testkit::Options::new(flavour, format!("{}-accounts-restart", flavour.name()));
+    own.replicas = 0;
+    let cluster = Cluster::start(&own)?;
+    let users: Vec<String> = (0..4).map(|number| format!("r{number}")).collect();
+    for user in &users {
+        cluster.sql(0, &format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'"))?;
+    }
+    let weir = Weir::start(&options(&cluster)?.set("pool.capacity", 2))?;
+    // the client's leg is not encrypted: after the restart it is Weir that must know the password
+    let logins: Vec<Login> = users.iter().map(|user| login(user)).collect();
+    let mut idle: Vec<Client> = logins.iter().map(|login| log_in(&weir, login)).collect::<Result<_>>()?;
+    for client in &mut idle {
+        ensure!(client.value("SELECT 1")? == "1");
+    }
+    let stop = AtomicBool::new(false);
+    let answered: Vec<AtomicU32> = users.iter().map(|_| AtomicU32::new(0)).collect();
+    let each_answers = |what: &str, more: u32| {
+        let before: Vec<u32> = answered.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        eventually(what, || {
+            let now = answered.iter().map(|n| n.load(Ordering::Relaxed));
+            Ok(now.zip(&before).all(|(now, before)| now >= before + more).then_some(()))
+        })
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = logins
+            .iter()
+            .zip(&answered)
+            .map(|(login, answered)| scope.spawn(|| work(&weir, login, answered, &stop)))
+            .collect();
+        let restarted = each_answers("every client works", 5)
+            .and_then(|()| cluster.restart_instance(0))
+            .and_then(|()| each_answers("every client works again", 5));
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap())?;
+        restarted
+    })?;
+    // who slept through it notices nothing
+    for (client, user) in idle.iter_mut().zip(&users) {
+        ensure!(client.value("SELECT CURRENT_USER()")? == format!("{user}@%"), "{user}");
+    }
+    drop(idle);
+    weir.stop()?;
+    cluster.stop()
 }

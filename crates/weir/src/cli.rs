@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve clients, until a signal ends it: TERM lets sessions finish, INT does not, HUP reads the configuration again.
-    Serve(ConfigFile),
+    Serve(serve::ServeArguments),
     /// Check the configuration: print everything that is wrong with it, with its line and a remedy.
     Check(check::CheckArguments),
     /// Show Weir at work in front of real servers.
@@ -46,7 +46,7 @@ pub(crate) struct ConfigFile {
 /// What keeps the process from going on; problems of a configuration are printed, and are no errors here.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
-        Command::Serve(file) => serve::run(&file.config),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Passwd(arguments) => passwd::run(&arguments),

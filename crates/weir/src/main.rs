@@ -7,6 +7,7 @@ mod http;
 mod keys;
 mod metrics;
 mod namespaces;
+mod one_server;
 mod serve;
 mod settings;
 mod status;

@@ -16,6 +16,8 @@ use weir_catalog::{
 };
 use weir_store::{Directory, Keeper, Loaded, Machine, Reloaded, Source};
 
+use crate::one_server::OneServer;
+
 /// The namespaces of a process.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
@@ -35,6 +37,11 @@ impl Namespaces {
     /// Those of a directory. Nothing is read yet.
     pub(crate) fn new(directory: impl Into<PathBuf>) -> Self {
         Self { keeper: Keeper::new(Files::new(directory)) }
+    }
+
+    /// The one that stands for a server. Nothing is read yet.
+    pub(crate) fn of(server: OneServer) -> Self {
+        Self { keeper: Keeper::new(Files { place: Place::Server(server) }) }
     }
 
     /// Reads all namespaces for the first time.
@@ -82,27 +89,39 @@ fn told(reloaded: Reloaded) -> InForce {
     InForce { snapshot, whole: !problems.iter().any(Problem::is_error) }
 }
 
-/// A directory of files. More than the store alone, it looks into certificates and keys, so that one which cannot be
+/// A directory of files, or one server. More than the store alone, it looks into certificates and keys, so that one which cannot be
 /// used is told with the line that names it.
 #[derive(Debug)]
 pub(crate) struct Files {
-    directory: Directory,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Directory(Directory),
+    Server(OneServer),
 }
 
 impl Files {
     /// Those of a directory. Nothing is read yet.
     pub(crate) fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: Directory::new(directory) }
+        Self { place: Place::Directory(Directory::new(directory)) }
     }
 }
 
 impl Source for Files {
     fn load(&self) -> Result<Loaded, Box<Problem>> {
-        self.directory.load()
+        match &self.place {
+            Place::Directory(directory) => directory.load(),
+            Place::Server(server) => server.load(),
+        }
     }
 
     fn fingerprint(&self, other_files: &BTreeSet<PathBuf>) -> u64 {
-        self.directory.fingerprint(other_files)
+        match &self.place {
+            Place::Directory(directory) => directory.fingerprint(other_files),
+            Place::Server(server) => server.fingerprint(other_files),
+        }
     }
 
     fn surroundings(&self) -> &dyn Surroundings {

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use super::{Settings, read};
 
-/// Settings and the file that they are read from.
+/// Settings and the file that they are read from; none if they come from the command line.
 #[derive(Debug)]
 pub(crate) struct InForce {
-    file: PathBuf,
+    file: Option<PathBuf>,
     settings: Settings,
 }
 
 impl InForce {
     /// As they were read at the start.
-    pub(crate) fn new(file: PathBuf, settings: Settings) -> Self {
+    pub(crate) fn new(file: Option<PathBuf>, settings: Settings) -> Self {
         Self { file, settings }
     }
 
@@ -25,13 +25,14 @@ impl InForce {
     /// Reads the file again. What may change while the process runs is in force from now on; what may not, and a file
     /// that is not valid, is told in the log. Returns whether the file is valid.
     pub(crate) fn reread(&mut self) -> bool {
-        let (new, warnings) = match read(&self.file) {
+        let Some(file) = &self.file else { return true };
+        let (new, warnings) = match read(file) {
             Ok(read) => read,
             Err(refused) => {
                 for problem in refused.problems {
                     tracing::error!("{problem}");
                 }
-                tracing::error!(file = %self.file.display(), "the settings stay as they were");
+                tracing::error!(file = %file.display(), "the settings stay as they were");
                 return false;
             }
         };
