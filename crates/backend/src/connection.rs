@@ -7,10 +7,10 @@ use weir_wire::{
     Malformed,
     command::com,
     error_code::ErrorCode,
-    framer::first_packet,
+    framer::{HEADER_LEN, Header, first_packet},
     packet_with,
     query_attributes::query_head,
-    response::{ErrPacket, TextRow},
+    response::{self, Column, ErrPacket, TextRow},
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd, Scan, Summary},
     server_version::Flavour,
     write_packet,
@@ -18,12 +18,13 @@ use weir_wire::{
 
 use crate::{
     dial::ServerFacts,
-    left::{Left, Memory, Numbers, Questions},
+    left::{Fact, Left, Memory, Numbers, Questions},
     pool::{Class, Lease},
     prepared::PreparedOnServer,
     shard::Waiter,
-    state::{self, State, write_transition},
+    state::{self, State, Transition},
     stream::{Detached, Stream},
+    user_variable::{self, OnConnection, UserVariableName, UserVariables, Wish},
 };
 
 /// Most bytes that an answer to one of Weir's own commands may have.
@@ -41,6 +42,9 @@ pub enum ConnectionError {
     /// The server sent something that is no answer.
     #[error("the server sent a {0}")]
     Malformed(#[from] Malformed),
+    /// The server had closed the connection before the command came, and said why.
+    #[error("the server had closed the connection: {0}")]
+    Goodbye(String),
     /// The answer to one of Weir's own commands is too long.
     #[error("the server's answer is longer than {MAX_REPLY} bytes")]
     TooLong,
@@ -52,6 +56,15 @@ pub enum ConnectionError {
         /// Its text.
         text: String,
     },
+}
+
+/// What a connection must have set for a session.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// Default database and system variables.
+    pub state: Arc<State>,
+    /// User variables; `None` if they are to stay as they are.
+    pub user: Option<Wish>,
 }
 
 /// The whole answer to one of Weir's own commands.
@@ -66,6 +79,17 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The type of a result set's first column: see [`column_type`](weir_wire::response::column_type).
+    ///
+    /// # Errors
+    /// It is not a well-formed result set.
+    pub fn first_column_kind(&self) -> Result<u8, Malformed> {
+        let column = first_packet(&self.bytes)
+            .and_then(|(header, _)| first_packet(self.bytes.get(4 + header.len..)?))
+            .ok_or(Malformed { what: "result set without columns", at: 0 })?;
+        Ok(Column::parse(column.1)?.kind)
+    }
+
     /// The rows of a text result set; NULL is `None`.
     ///
     /// # Errors
@@ -129,6 +153,8 @@ pub struct Connection {
     leftover: Vec<u8>,
     /// The holder's statement was sent before it got the connection: only its answer is to be read.
     answer_due: bool,
+    /// User variables that sessions have assigned on it.
+    user_variables: OnConnection,
     /// Statements prepared on it.
     pub prepared: PreparedOnServer,
     /// Keeps its place in the pool's budget.
@@ -164,6 +190,7 @@ impl Connection {
             riders: VecDeque::new(),
             leftover: Vec::new(),
             answer_due: false,
+            user_variables: OnConnection::default(),
             prepared: PreparedOnServer::default(),
             lease: None,
         }
@@ -220,11 +247,6 @@ impl Connection {
         self.multi_statements
     }
 
-    /// A client's COM_SET_OPTION was answered with OK.
-    pub fn set_multi_statements(&mut self, on: bool) {
-        self.multi_statements = on;
-    }
-
     /// Which statement ran on it last: a number that the sessions agree on.
     #[must_use]
     pub fn last_statement(&self) -> u64 {
@@ -237,10 +259,21 @@ impl Connection {
     }
 
     /// The session gives it back, or has something else run on it, and may ask later: see [`Left`].
-    pub fn leave(&mut self, memory: &Arc<Memory>, numbers: Numbers) {
+    pub fn leave(&mut self, memory: &Arc<Memory>, numbers: Numbers, names: Arc<[UserVariableName]>) {
         // the one before first: what it still knew is lost with it
         self.left = None;
-        self.left = Some(Left::new(memory, numbers));
+        self.left = Some(Left::new(memory, numbers, names));
+    }
+
+    /// User variables that sessions have assigned on it.
+    #[must_use]
+    pub fn user_variables(&self) -> &OnConnection {
+        &self.user_variables
+    }
+
+    /// A statement assigned user variables.
+    pub fn assigned<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
+        self.user_variables.assigned(names);
     }
 
     /// The session has it again. Returns the statements about which it knows something.
@@ -275,7 +308,14 @@ impl Connection {
         let Some(questions) = questions else { return Ok(()) };
         for fact in questions.facts() {
             match self.read_reply(Expect::Results).await {
-                Ok(reply) => questions.answered(fact, reply),
+                Ok(reply) => {
+                    if fact == Fact::UserVariables
+                        && let Ok(values) = user_variable::read(questions.names(), &reply)
+                    {
+                        self.user_variables.told(values);
+                    }
+                    questions.answered(fact, reply);
+                }
                 Err(ConnectionError::Server { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -335,8 +375,8 @@ impl Connection {
 
     /// Is it ready for a session that wants `state`, without any command before?
     #[must_use]
-    pub fn matches(&self, state: &Arc<State>, multi_statements: bool) -> bool {
-        Arc::ptr_eq(&self.state, state) && self.multi_statements == multi_statements
+    pub fn matches(&self, state: &Arc<State>, variables: &Arc<UserVariables>) -> bool {
+        Arc::ptr_eq(&self.state, state) && self.user_variables.is_given(variables)
     }
 
     /// Takes along short reads of other sessions: their packets are appended to `out`, to be sent in one write with
@@ -407,76 +447,185 @@ impl Connection {
         self.leftover = bytes;
     }
 
+    /// What has to be sent so that `want` becomes its state.
+    #[must_use]
+    pub fn transition_to<'w>(&self, want: &'w Goal) -> Transition<'w> {
+        let mut transition = Transition::between(&self.state, &want.state, self.server.version.flavour);
+        if let Some(wish) = &want.user {
+            self.user_variables.write_assignments(wish, &mut transition.set);
+        }
+        transition
+    }
+
     /// Makes `want` its state: at most one round trip, none if it is so already. Returns whether one was made.
     ///
     /// # Errors
     /// The server refused a part of it (then what is set is not known, and the connection is marked broken unless
     /// only the default database was refused), or the connection failed.
-    pub async fn become_state(
-        &mut self,
-        want: &Arc<State>,
-        multi_statements: bool,
-    ) -> Result<bool, ConnectionError> {
-        if self.matches(want, multi_statements) {
+    pub async fn become_state(&mut self, want: &Goal) -> Result<bool, ConnectionError> {
+        let transition = self.transition_to(want);
+        if transition.commands() == 0 && !transition.needs_new_login {
+            self.is_now(want);
             return Ok(false);
         }
         let mut out = Vec::new();
         let questions = self.write_left(&mut out);
-        let option = self.multi_statements != multi_statements;
-        if option {
-            packet_with(&mut out, 0, |w| {
-                w.u8(com::SET_OPTION).u16(u16::from(!multi_statements));
-            });
-        }
-        let attributes = self.class.query_attributes;
-        let transition =
-            write_transition(&self.state, want, self.server.version.flavour, attributes, &mut out);
+        self.broken = true;
         if transition.needs_new_login {
-            self.broken = true;
             return Err(ConnectionError::Closed);
         }
-        self.broken = true;
+        transition.write_commands(self.class.query_attributes, &mut out);
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         self.read_left(questions).await?;
         let mut refused = None;
-        let mut state = (*self.state).clone();
-        if option {
-            self.read_reply(Expect::One).await?;
-            self.multi_statements = multi_statements;
-        }
-        if transition.sets {
+        if !transition.set.is_empty() {
             match self.read_reply(Expect::One).await {
-                Ok(_) => {
-                    let database = state.database().map(<[u8]>::to_vec);
-                    state = (**want).clone();
-                    state.set_database(database.as_deref());
-                }
-                Err(error @ ConnectionError::Server { .. }) => refused = Some((error, true)),
+                Ok(_) => {}
+                Err(error @ ConnectionError::Server { .. }) => refused = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        if transition.database {
+        let variables_refused = refused.is_some();
+        if transition.database.is_some() {
             match self.read_reply(Expect::One).await {
-                Ok(_) => state.set_database(want.database()),
-                Err(error @ ConnectionError::Server { .. }) => {
-                    refused = refused.or(Some((error, false)));
-                }
+                Ok(_) => {}
+                Err(error @ ConnectionError::Server { .. }) => refused = refused.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
         match refused {
             None => {
-                self.state = Arc::clone(want);
+                self.is_now(want);
                 self.broken = false;
                 Ok(true)
             }
-            Some((error, unknown)) => {
-                self.state = self.server.states.share(state);
-                self.broken = unknown;
+            Some(error) => {
+                if !variables_refused {
+                    self.has_variables_of(want);
+                    self.broken = false;
+                }
                 Err(error)
             }
         }
+    }
+
+    fn is_now(&mut self, want: &Goal) {
+        self.state = Arc::clone(&want.state);
+        if let Some(wish) = &want.user {
+            self.user_variables.give(wish);
+        }
+    }
+
+    /// All of `want` is set on it, but for the default database, which is what it was.
+    fn has_variables_of(&mut self, want: &Goal) {
+        let database = self.state.database().map(<[u8]>::to_vec);
+        self.is_now(want);
+        let mut state = (*want.state).clone();
+        state.set_database(database.as_deref());
+        self.state = self.server.states.share(state);
+    }
+
+    /// Reads the answers to the statements of [`Transition::write_statements`] that were sent before another one, in
+    /// the same packet, whose answer begins at `sequence`. The server goes no further than to the first that it refuses.
+    /// Gives where the answer to the other one begins.
+    ///
+    /// # Errors
+    /// The server refused one: then the connection has no state that is known, unless it was the default database. Or
+    /// the connection failed, or was closed already.
+    pub async fn read_ahead(
+        &mut self,
+        transition: &Transition<'_>,
+        want: &Goal,
+        mut sequence: u8,
+    ) -> Result<u8, ConnectionError> {
+        if !transition.set.is_empty() {
+            self.read_packet(sequence).await?;
+            sequence = sequence.wrapping_add(1);
+        }
+        if transition.database.is_some() {
+            match self.read_packet(sequence).await {
+                Ok(()) => sequence = sequence.wrapping_add(1),
+                Err(error @ ConnectionError::Server { .. }) => {
+                    self.has_variables_of(want);
+                    self.broken = false;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.is_now(want);
+        Ok(sequence)
+    }
+
+    /// Reads one packet of an answer that has no rows, and no more than that.
+    async fn read_packet(&mut self, sequence: u8) -> Result<(), ConnectionError> {
+        let mut header = [0; HEADER_LEN];
+        self.stream.read_exact(&mut header).await?;
+        let header = Header::parse(&header).ok_or(ConnectionError::Closed)?;
+        if header.len > MAX_REPLY {
+            return Err(ConnectionError::TooLong);
+        }
+        let mut payload = vec![0; header.len];
+        self.stream.read_exact(&mut payload).await?;
+        match payload.first() {
+            Some(&(response::OK | response::EOF)) if header.sequence == sequence => Ok(()),
+            Some(&response::ERR) => {
+                let err = ErrPacket::parse(&payload)?;
+                let text = String::from_utf8_lossy(err.message).into_owned();
+                // sent before the server had read our command
+                if header.sequence != sequence {
+                    return Err(ConnectionError::Goodbye(text));
+                }
+                Err(ConnectionError::Server { code: err.code, text })
+            }
+            _ => Err(Malformed { what: "answer to a change of state", at: 0 }.into()),
+        }
+    }
+
+    /// Reads the answer to [`write_option`](Self::write_option).
+    ///
+    /// # Errors
+    /// The connection failed, or was closed already.
+    pub async fn read_option(&mut self) -> Result<(), ConnectionError> {
+        match self.read_packet(1).await {
+            // it cannot be refused; what follows it may have run
+            Err(ConnectionError::Server { .. }) => Err(ConnectionError::Closed),
+            read => read,
+        }
+    }
+
+    /// Switches multi-statements, if they are not as wished.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn become_multi_statements(&mut self, multi_statements: bool) -> Result<(), ConnectionError> {
+        let mut out = Vec::new();
+        let questions = self.write_left(&mut out);
+        let switches = self.write_option(multi_statements, &mut out);
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        self.read_left(questions).await?;
+        if switches {
+            self.read_option().await?;
+        }
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Writes the command that switches multi-statements, if they are not as wished. It cannot be refused, so what
+    /// follows need not wait for its answer.
+    #[must_use]
+    pub fn write_option(&mut self, multi_statements: bool, out: &mut Vec<u8>) -> bool {
+        let switches = self.multi_statements != multi_statements;
+        if switches {
+            packet_with(out, 0, |w| {
+                w.u8(com::SET_OPTION).u16(u16::from(!multi_statements));
+            });
+            self.multi_statements = multi_statements;
+        }
+        switches
     }
 
     /// Sends one command and reads its whole answer.
@@ -547,7 +696,7 @@ impl Connection {
     /// How many bytes are surely still part of this answer: the rest of a header, or of a packet.
     fn missing(&self, bytes: &[u8], end: &ResponseEnd<'_>) -> usize {
         let tail = bytes.get(end.boundary()..).unwrap_or_default();
-        match weir_wire::framer::Header::parse(tail) {
+        match Header::parse(tail) {
             None => 4 - tail.len().min(3),
             Some(header) => (4 + header.len).saturating_sub(tail.len()).max(1),
         }
@@ -581,6 +730,7 @@ impl Connection {
         if after_reset {
             self.read_reply(Expect::One).await?;
             self.prepared = PreparedOnServer::default();
+            self.user_variables = OnConnection::default();
         }
         self.read_reply(Expect::Results).await?;
         let reply = self.read_reply(Expect::Results).await?;

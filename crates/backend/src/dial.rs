@@ -21,6 +21,7 @@ use crate::{
     pool::Class,
     state::{Interner, State, variable_count},
     stream::Socket,
+    variable::Kinds,
 };
 
 /// Why no connection could be made.
@@ -119,6 +120,8 @@ pub struct ServerFacts {
     default_charset: (String, String),
     /// The server's `max_allowed_packet`, bytes.
     pub max_allowed_packet: usize,
+    /// How its session variables are written.
+    pub variables: Kinds,
     /// Shares equal states.
     pub(crate) states: Arc<Interner<State>>,
     /// Stands for a state that is not known yet.
@@ -321,6 +324,7 @@ impl Dialer {
             default_collations: HashMap::new(),
             default_charset: ("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned()),
             max_allowed_packet: usize::MAX,
+            variables: Kinds::default(),
             states: Arc::clone(&self.options.states),
             nothing: Arc::clone(&self.nothing),
         }

@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::Notify;
 use weir_wire::{packet_with, query_attributes::query_head};
 
-use crate::connection::Reply;
+use crate::{
+    connection::Reply,
+    user_variable::{self, UserVariableName},
+};
 
 /// Something that a session may ask about its statements before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +26,24 @@ pub enum Fact {
     FoundRows,
     /// LAST_INSERT_ID().
     InsertId,
+    /// Values of user variables that were assigned there: see [`user_variable`](crate::user_variable).
+    UserVariables,
 }
 
 /// All facts, in the order in which a connection must be asked: each question leaves the later facts as they were.
-const FACTS: [(Fact, &[u8]); 3] = [
+const FACTS: [(Fact, &[u8]); 4] = [
     (Fact::Conditions, b"SHOW WARNINGS"),
     (Fact::FoundRows, b"SELECT FOUND_ROWS()"),
     (Fact::InsertId, b"SELECT LAST_INSERT_ID()"),
+    // and the variables' names
+    (Fact::UserVariables, b"SELECT "),
 ];
 
 /// Statements by number, one for each [`Fact`]; 0 for none.
-pub type Numbers = [u64; FACTS.len()];
+pub type Numbers = PerFact<u64>;
+
+/// Something for each [`Fact`], in the order of their definition.
+pub type PerFact<T> = [T; FACTS.len()];
 
 /// What connections have told, or will tell, a session.
 #[derive(Debug, Default)]
@@ -127,18 +137,20 @@ impl Memory {
 pub struct Left {
     memory: Weak<Memory>,
     numbers: Numbers,
+    /// The user variables that are asked for.
+    names: Arc<[UserVariableName]>,
 }
 
 impl Left {
     /// The session will find in `memory` what the connection knows about these statements.
     #[must_use]
-    pub fn new(memory: &Arc<Memory>, numbers: Numbers) -> Self {
+    pub fn new(memory: &Arc<Memory>, numbers: Numbers, names: Arc<[UserVariableName]>) -> Self {
         for ((fact, _), number) in FACTS.iter().zip(numbers) {
             if number != 0 {
                 memory.expect(*fact, number);
             }
         }
-        Self { memory: Arc::downgrade(memory), numbers }
+        Self { memory: Arc::downgrade(memory), numbers, names }
     }
 
     /// Is it of the session with this memory?
@@ -176,6 +188,9 @@ impl Left {
                     *slot = Some(fact);
                     packet_with(out, 0, |w| {
                         w.bytes(query_head(attributes)).bytes(text);
+                        if fact == Fact::UserVariables {
+                            w.bytes(&user_variable::columns(&self.names));
+                        }
                     });
                 }
             }
@@ -220,6 +235,11 @@ impl Questions {
         self.asked.into_iter().flatten()
     }
 
+    /// The user variables that were asked for.
+    pub(crate) fn names(&self) -> &[UserVariableName] {
+        &self.left.names
+    }
+
     /// The connection answered.
     pub(crate) fn answered(&self, fact: Fact, reply: Reply) {
         self.left.tell(fact, Told::Known(reply));
@@ -233,6 +253,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(5);
 
+    fn left(memory: &Arc<Memory>, numbers: Numbers) -> Left {
+        Left::new(memory, numbers, Arc::default())
+    }
+
     fn reply(bytes: &[u8]) -> Reply {
         Reply { bytes: bytes.to_vec(), summary: Summary::default(), tracked: Vec::new() }
     }
@@ -240,7 +264,7 @@ mod tests {
     #[test]
     fn only_what_can_still_be_asked_for_is_asked() {
         let memory = Arc::new(Memory::default());
-        let left = Left::new(&memory, [7, 0, 5]);
+        let left = left(&memory, [7, 0, 5, 0]);
         memory.forget(Fact::Conditions);
         let mut out = Vec::new();
         let questions = left.ask(false, &mut out);
@@ -251,10 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn user_variables_are_asked_for_by_name() {
+        let memory = Arc::new(Memory::default());
+        let names: Arc<[UserVariableName]> = Arc::from([UserVariableName::from(*b"a")]);
+        let mut out = Vec::new();
+        let questions = Left::new(&memory, [0, 0, 5, 6], names).ask(false, &mut out);
+        assert_eq!(questions.facts().collect::<Vec<_>>(), [Fact::InsertId, Fact::UserVariables]);
+        assert!(out.ends_with(b"SELECT @`a`,HEX(@`a`),COLLATION(@`a`)"));
+    }
+
+    #[test]
     fn a_newer_statement_makes_an_older_connection_silent() {
         let memory = Arc::new(Memory::default());
-        let old = Left::new(&memory, [0, 0, 5]);
-        let new = Left::new(&memory, [0, 0, 9]);
+        let old = left(&memory, [0, 0, 5, 0]);
+        let new = left(&memory, [0, 0, 9, 0]);
         assert!(!old.is_wanted());
         assert!(new.is_wanted());
         drop(old);
@@ -264,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_told_when_the_connection_is_asked() {
         let memory = Arc::new(Memory::default());
-        let questions = Left::new(&memory, [3, 0, 0]).ask(false, &mut Vec::new());
+        let questions = left(&memory, [3, 0, 0, 0]).ask(false, &mut Vec::new());
         let waiting = memory.take(Fact::Conditions, 3, LONG);
         let asking = async {
             tokio::task::yield_now().await;
@@ -277,16 +311,16 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_has_its_connection_again_has_lost_nothing() {
         let memory = Arc::new(Memory::default());
-        assert_eq!(Left::new(&memory, [3, 0, 4]).withdraw(), [3, 0, 4]);
+        assert_eq!(left(&memory, [3, 0, 4, 0]).withdraw(), [3, 0, 4, 0]);
         assert!(!memory.was_told(Fact::InsertId, 4));
-        let again = Left::new(&memory, [3, 0, 4]);
+        let again = left(&memory, [3, 0, 4, 0]);
         assert!(again.is_wanted());
     }
 
     #[tokio::test]
     async fn a_connection_that_ends_unasked_leaves_no_one_waiting() {
         let memory = Arc::new(Memory::default());
-        let left = Left::new(&memory, [3, 0, 4]);
+        let left = left(&memory, [3, 0, 4, 0]);
         assert!(left.knows(&memory, Fact::InsertId, 4));
         assert!(!left.knows(&memory, Fact::InsertId, 3));
         drop(left);

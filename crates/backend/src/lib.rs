@@ -16,6 +16,8 @@ mod shard;
 pub mod state;
 mod stream;
 mod tls;
+pub mod user_variable;
+pub mod variable;
 
 pub use accounts::{
     Accounts, Identities, Identity, IdentityId, Secrets, Shown, account_tables, follow_accounts,
@@ -23,10 +25,10 @@ pub use accounts::{
 };
 pub use balance::{Candidate, pick_replica};
 pub use checkout::{Checkout, CheckoutError};
-pub use connection::{Connection, ConnectionError, Reply};
+pub use connection::{Connection, ConnectionError, Goal, Reply};
 pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};
 pub use health::{Health, HealthView};
-pub use left::{Fact, Left, Memory, Numbers, Questions};
+pub use left::{Fact, Left, Memory, Numbers, PerFact, Questions};
 pub use metrics::PoolMetrics;
 pub use pool::{Class, Pool, PoolOptions, Ride, Want};
 pub use prepared::{ByAddress, Definition};

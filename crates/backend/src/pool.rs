@@ -29,6 +29,7 @@ use crate::{
     prepared::Definition,
     shard::{Delivery, HandOver, Rider, Shard, Waiter, micros_between},
     state::State,
+    user_variable::UserVariables,
 };
 
 /// A session waits this long before the pool grows for it, if others are using connections already.
@@ -76,8 +77,8 @@ pub struct Want<'a> {
     pub class: Class,
     /// State that the statement needs; a connection that has it is preferred.
     pub state: &'a Arc<State>,
-    /// COM_SET_OPTION.
-    pub multi_statements: bool,
+    /// User variables that the session has.
+    pub user_variables: &'a Arc<UserVariables>,
     /// The statement cannot be sent a second time: ask the kernel whether the connection is alive.
     pub thorough: bool,
     /// The statement is a short read: while it waits, it may be sent behind another session's.
@@ -524,7 +525,7 @@ impl Pool {
         let mut place = Place { pool: self, worker, delivery };
         let rider = want.ride.map(|ride| Rider {
             state: Arc::clone(want.state),
-            multi_statements: want.multi_statements,
+            user_variables: Arc::clone(want.user_variables),
             packet: ride.packet.to_vec(),
             definition: ride.definition.cloned(),
         });

@@ -63,7 +63,7 @@ async fn probe(pool: &Arc<Pool>, worker: usize) -> Result<(), ProbeError> {
     let want = Want {
         class: Class::default(),
         state: &nothing,
-        multi_statements: false,
+        user_variables: &Arc::default(),
         thorough: true,
         ride: None,
     };

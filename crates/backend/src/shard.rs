@@ -21,6 +21,7 @@ use crate::{
     pool::{Class, Want},
     prepared::Definition,
     state::State,
+    user_variable::UserVariables,
 };
 
 /// No session waits.
@@ -32,7 +33,7 @@ const LOOK_BACK: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Rider {
     pub(crate) state: Arc<State>,
-    pub(crate) multi_statements: bool,
+    pub(crate) user_variables: Arc<UserVariables>,
     /// The packet, whole.
     pub(crate) packet: Vec<u8>,
     /// The prepared statement that it executes; its id goes into the packet.
@@ -55,7 +56,7 @@ pub(crate) struct Waiter {
 impl Rider {
     /// Can it run on this connection as it is? Puts the server's statement id into the packet.
     fn fits(&mut self, connection: &mut Connection) -> bool {
-        if !connection.matches(&self.state, self.multi_statements) {
+        if !connection.matches(&self.state, &self.user_variables) {
             return false;
         }
         let Some(definition) = &self.definition else { return true };
@@ -341,7 +342,7 @@ impl Suits {
         if connection.class() != want.class {
             return None;
         }
-        if connection.matches(want.state, want.multi_statements) {
+        if connection.matches(want.state, want.user_variables) {
             return Some(if connection.has_left() { Self::Asked } else { Self::AsItIs });
         }
         // without a default database it can become anything, with one it can never be without

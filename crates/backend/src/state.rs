@@ -7,6 +7,7 @@
 
 use std::{
     borrow::Cow,
+    cmp::Ordering,
     collections::HashSet,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
@@ -141,6 +142,16 @@ pub struct State {
     /// Collation that strings in result metadata bear: what login or SET NAMES named. No variable shows it; empty if
     /// it is not known.
     results_collation: Box<[u8]>,
+    /// Session variables of which nobody knows the value unless a session has set them, by name.
+    others: Arc<[Other]>,
+}
+
+/// A variable that only sessions which have set it name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Other {
+    name: Box<[u8]>,
+    /// As SET takes it.
+    literal: Box<[u8]>,
 }
 
 impl State {
@@ -153,6 +164,7 @@ impl State {
             database: database.map(Into::into),
             values,
             results_collation: Box::default(),
+            others: Arc::default(),
         })
     }
 
@@ -191,6 +203,33 @@ impl State {
         }
     }
 
+    /// A variable that is none of [`variable`]'s was set: `literal` is its value as SET takes it.
+    pub fn set_other(&mut self, name: &[u8], literal: &[u8]) {
+        let other = Other { name: name.into(), literal: literal.into() };
+        let mut others = self.others.to_vec();
+        match others.binary_search_by(|known| (*known.name).cmp(name)) {
+            Ok(at) => {
+                if let Some(slot) = others.get_mut(at) {
+                    *slot = other;
+                }
+            }
+            Err(at) => others.insert(at, other),
+        }
+        self.others = others.into();
+    }
+
+    /// The same variable has the server's own value again.
+    pub fn unset_other(&mut self, name: &[u8]) {
+        if self.others.iter().any(|other| *other.name == *name) {
+            self.others = self.others.iter().filter(|other| *other.name != *name).cloned().collect();
+        }
+    }
+
+    /// The same other variables as `from` has.
+    pub fn set_others_of(&mut self, from: &State) {
+        self.others = Arc::clone(&from.others);
+    }
+
     /// Is a bare variable on?
     #[must_use]
     pub fn is_on(&self, id: VariableId) -> bool {
@@ -208,42 +247,84 @@ fn normal(literal: Literal, value: Box<[u8]>) -> Box<[u8]> {
 }
 
 /// What must be sent to a connection so that its state becomes another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Transition {
-    /// A SET was written.
-    pub sets: bool,
-    /// A change of the default database was written.
-    pub database: bool,
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Transition<'w> {
+    /// One SET of all that differs; empty if nothing does.
+    pub set: Vec<u8>,
+    /// The default database changes to this one.
+    pub database: Option<&'w [u8]>,
     /// The wanted session has no default database, but the connection has: only a new login takes it away.
     pub needs_new_login: bool,
+    /// `character_set_client` changes, and with it what the bytes of a text mean.
+    pub recodes: bool,
 }
 
-impl Transition {
+impl<'w> Transition<'w> {
+    /// What turns `have` into `want` on a server of `flavour`.
+    #[must_use]
+    pub fn between(have: &State, want: &'w State, flavour: Flavour) -> Self {
+        let mut set = Vec::new();
+        write_set(have, want, flavour, &mut set);
+        let (have_database, want_database) = (have.database(), want.database());
+        let changes = have_database != want_database;
+        Self {
+            set,
+            database: want_database.filter(|_| changes),
+            needs_new_login: changes && want_database.is_none(),
+            recodes: have.value(CHARACTER_SET_CLIENT) != want.value(CHARACTER_SET_CLIENT),
+        }
+    }
+
     /// How many answers to expect.
     #[must_use]
-    pub fn commands(self) -> usize {
-        usize::from(self.sets) + usize::from(self.database)
+    pub fn commands(&self) -> usize {
+        usize::from(!self.set.is_empty()) + usize::from(self.database.is_some())
+    }
+
+    /// Appends it as commands: COM_QUERY, COM_INIT_DB. `attributes`: the connection has negotiated query attributes.
+    pub fn write_commands(&self, attributes: bool, out: &mut Vec<u8>) {
+        if !self.set.is_empty() {
+            packet_with(out, 0, |w| {
+                w.bytes(query_head(attributes)).bytes(&self.set);
+            });
+        }
+        if let Some(database) = self.database {
+            packet_with(out, 0, |w| {
+                w.u8(com::INIT_DB).bytes(database);
+            });
+        }
+    }
+
+    /// Can it be made by statements that mean the same in every character set?
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.needs_new_login && self.database.is_none_or(<[u8]>::is_ascii) && self.set.is_ascii()
+    }
+
+    /// Appends it as statements, each with its semicolon. It must be [plain](Self::is_plain).
+    pub fn write_statements(&self, out: &mut Vec<u8>) {
+        if !self.set.is_empty() {
+            out.extend_from_slice(&self.set);
+            out.push(b';');
+        }
+        if let Some(database) = self.database {
+            out.extend_from_slice(b"USE `");
+            for &byte in database {
+                out.extend(std::iter::repeat_n(byte, if byte == b'`' { 2 } else { 1 }));
+            }
+            out.extend_from_slice(b"`;");
+        }
     }
 }
 
-/// Appends the commands that turn `have` into `want` on a server of `flavour`: one SET, one COM_INIT_DB. `attributes`: the
-/// connection has negotiated query attributes.
-pub fn write_transition(
-    have: &State,
-    want: &State,
-    flavour: Flavour,
-    attributes: bool,
-    out: &mut Vec<u8>,
-) -> Transition {
-    let mut transition = Transition::default();
-    let mut set = Vec::new();
+fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) {
     let mut have = Cow::Borrowed(have);
     if have.results_collation != want.results_collation && !want.results_collation.is_empty() {
         // the only statement that sets what strings in result metadata bear
         set.extend_from_slice(b"SET NAMES ");
-        quote(want.value(CHARACTER_SET_RESULTS), &mut set);
+        quote(want.value(CHARACTER_SET_RESULTS), set);
         set.extend_from_slice(b" COLLATE ");
-        quote(&want.results_collation, &mut set);
+        quote(&want.results_collation, set);
         let named = have.to_mut();
         named.set(CHARACTER_SET_CLIENT, want.value(CHARACTER_SET_RESULTS));
         named.set(CHARACTER_SET_RESULTS, want.value(CHARACTER_SET_RESULTS));
@@ -257,31 +338,41 @@ pub fn write_transition(
         set.push(b'=');
         match variable.literal {
             Literal::TextOrNull if want.is_empty() => set.extend_from_slice(b"NULL"),
-            Literal::Text | Literal::TextOrNull => quote(want, &mut set),
+            Literal::Text | Literal::TextOrNull => quote(want, set),
             Literal::Bare => set.extend_from_slice(want),
         }
     }
-    if !set.is_empty() {
-        transition.sets = true;
-        packet_with(out, 0, |w| {
-            w.bytes(query_head(attributes)).bytes(&set);
-        });
-    }
-    match (&have.database, &want.database) {
-        (have, want) if have == want => {}
-        (_, Some(database)) => {
-            transition.database = true;
-            packet_with(out, 0, |w| {
-                w.u8(com::INIT_DB).bytes(database);
-            });
+    write_others(&have.others, &want.others, set);
+}
+
+/// Sets what is wanted otherwise. What nobody wants gets the server's own value: that of every new session.
+fn write_others(have: &[Other], want: &[Other], set: &mut Vec<u8>) {
+    let mut assign = |name: &[u8], literal: &[u8]| {
+        set.extend_from_slice(if set.is_empty() { b"SET SESSION " } else { b",SESSION " });
+        set.extend_from_slice(name);
+        set.push(b'=');
+        set.extend_from_slice(literal);
+    };
+    let (mut have, mut want) = (have.iter().peekable(), want.iter().peekable());
+    loop {
+        let order = match (have.peek(), want.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(have), Some(want)) => have.name.cmp(&want.name),
+        };
+        let had = have.next_if(|_| order != Ordering::Greater);
+        match (had, want.next_if(|_| order != Ordering::Less)) {
+            (Some(had), None) => assign(&had.name, b"DEFAULT"),
+            (Some(had), Some(wanted)) if had == wanted => {}
+            (_, Some(wanted)) => assign(&wanted.name, &wanted.literal),
+            (None, None) => return,
         }
-        (_, None) => transition.needs_new_login = true,
     }
-    transition
 }
 
 /// A string literal that means the same with and without NO_BACKSLASH_ESCAPES: values with a backslash go as hex.
-fn quote(value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn quote(value: &[u8], out: &mut Vec<u8>) {
     if value.iter().all(|b| (0x20..0x7F).contains(b) && *b != b'\\' && *b != b'\'') {
         out.push(b'\'');
         out.extend_from_slice(value);
@@ -371,34 +462,53 @@ mod tests {
         State::from_values(None, vec![Box::from(*b"x"); variable_count()]).unwrap()
     }
 
-    fn transition(want: impl FnOnce(&mut State)) -> (Transition, String) {
+    /// The commands, and the same as statements.
+    fn transition(want: impl FnOnce(&mut State)) -> [String; 2] {
         let have = state();
         let mut to = have.clone();
         want(&mut to);
-        let mut out = Vec::new();
-        let t = write_transition(&have, &to, Flavour::MariaDb, false, &mut out);
-        (t, String::from_utf8_lossy(&out).into_owned())
+        let transition = Transition::between(&have, &to, Flavour::MariaDb);
+        let mut out = [Vec::new(), Vec::new()];
+        transition.write_commands(false, &mut out[0]);
+        transition.write_statements(&mut out[1]);
+        out.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     #[test]
     fn only_the_difference_is_set_with_each_servers_names() {
-        let (t, sent) = transition(|s| {
+        let [sent, statements] = transition(|s| {
             s.set(TRANSACTION_ISOLATION, b"SERIALIZABLE");
             s.set(AUTOCOMMIT, b"OFF");
             s.set(CHARACTER_SET_RESULTS, b"");
-            s.set_database(Some(b"shop"));
+            s.set_database(Some(b"sh`op"));
         });
-        assert_eq!(t, Transition { sets: true, database: true, needs_new_login: false });
-        assert!(sent.contains(
-            "SET SESSION character_set_results=NULL,SESSION autocommit=0,SESSION tx_isolation='SERIALIZABLE'"
-        ));
-        assert!(sent.ends_with("\x02shop"));
-        assert_eq!(transition(|_| ()).0.commands(), 0);
+        let set =
+            "SET SESSION character_set_results=NULL,SESSION autocommit=0,SESSION tx_isolation='SERIALIZABLE'";
+        assert!(sent.contains(set), "{sent}");
+        assert!(sent.ends_with("\x02sh`op"));
+        assert_eq!(statements, format!("{set};USE `sh``op`;"));
+        assert_eq!(transition(|_| ()), ["", ""]);
+    }
+
+    #[test]
+    fn other_variables_are_set_and_given_back() {
+        let mut have = state();
+        have.set_other(b"sort_buffer_size", b"32768");
+        have.set_other(b"big_tables", b"ON");
+        have.set_other(b"max_seeks_for_key", b"7");
+        let mut want = state();
+        want.set_other(b"max_seeks_for_key", b"8");
+        want.set_other(b"big_tables", b"ON");
+        want.set_other(b"transaction_prealloc_size", b"4096");
+        let sent = String::from_utf8(Transition::between(&have, &want, Flavour::MySql).set).unwrap();
+        let set = "SET SESSION max_seeks_for_key=8,SESSION sort_buffer_size=DEFAULT,SESSION transaction_prealloc_size=4096";
+        assert_eq!(sent, set);
+        assert_eq!(Transition::between(&want, &want.clone(), Flavour::MySql).commands(), 0);
     }
 
     #[test]
     fn a_value_with_quotes_or_backslashes_cannot_end_its_literal() {
-        let (_, sent) = transition(|s| s.set(TIME_ZONE, b"a'b\\"));
+        let [sent, _] = transition(|s| s.set(TIME_ZONE, b"a'b\\"));
         assert!(sent.contains("time_zone=_utf8mb4 0x6127625c"), "{sent}");
     }
 
@@ -406,7 +516,10 @@ mod tests {
     fn a_database_cannot_be_unset_without_a_new_login() {
         let mut have = state();
         have.set_database(Some(b"a"));
-        assert!(write_transition(&have, &state(), Flavour::MySql, false, &mut Vec::new()).needs_new_login);
+        let want = state();
+        let transition = Transition::between(&have, &want, Flavour::MySql);
+        assert!(transition.needs_new_login);
+        assert!(!transition.is_plain());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use weir_testkit::Cluster;
+use weir_testkit::{Cluster, Flavour};
 
 use crate::weir::Weir;
 
@@ -39,7 +39,17 @@ impl Balance {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
         let count = |name: &str| metrics.sum(name, &[]) as u64;
         let files = fs::read_dir(format!("/proc/{}/fd", weir.pid())).context("weir is gone")?.count();
-        let query = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{account}'");
+        // the list itself cannot be read while a statement runs whose text is no text (3854)
+        let query = match cluster.flavour() {
+            Flavour::MySql => {
+                format!(
+                    "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_USER = '{account}'"
+                )
+            }
+            Flavour::MariaDb => {
+                format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{account}'")
+            }
+        };
         let threads = (0..cluster.instances().len())
             .map(|index| cluster.value(index, &query)?.parse().context("a count that is no number"))
             .collect::<Result<_>>()?;

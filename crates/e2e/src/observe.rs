@@ -69,14 +69,19 @@ const OF_THE_SESSION: &[&str] = &[
 const LAST: &[&str] = &["CREATE TABLE IF NOT EXISTS {db}.few (x INT)"];
 
 const OF_MYSQL: &[&str] = &[
+    // a variable that was taken away is NULL
     "SELECT VARIABLE_NAME FROM performance_schema.user_variables_by_thread v \
      JOIN performance_schema.threads t USING (THREAD_ID) \
-     WHERE t.PROCESSLIST_ID = CONNECTION_ID() AND VARIABLE_NAME NOT IN ('n', 'r')",
+     WHERE t.PROCESSLIST_ID = CONNECTION_ID() AND VARIABLE_VALUE IS NOT NULL AND VARIABLE_NAME NOT IN ('n', 'r')",
     "SELECT OBJECT_TYPE, OBJECT_NAME, LOCK_TYPE FROM performance_schema.metadata_locks l \
      JOIN performance_schema.threads t ON t.THREAD_ID = l.OWNER_THREAD_ID \
      WHERE t.PROCESSLIST_ID = CONNECTION_ID() AND LOCK_DURATION = 'EXPLICIT' ORDER BY 1, 2",
 ];
-const OF_MARIADB: &[&str] = &["BACKUP STAGE END"];
+const OF_MARIADB: &[&str] = &[
+    "SELECT VARIABLE_NAME FROM information_schema.USER_VARIABLES \
+     WHERE VARIABLE_VALUE IS NOT NULL AND VARIABLE_NAME NOT IN ('n', 'r')",
+    "BACKUP STAGE END",
+];
 
 /// What `client` sees. `{db}` in questions is `database`; of the questions about the statement before, number `first` is
 /// asked first and no other.

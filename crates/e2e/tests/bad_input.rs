@@ -640,6 +640,8 @@ fn answers_that_are_none(cluster: &'static Cluster) -> Result<()> {
                 client.run("BEGIN")?;
                 client.run("INSERT INTO written (v) VALUES ('before')")?;
             }
+            // the connection has the session's state: the bytes stand for the answer itself
+            client.value("SELECT 1")?;
             rig.back.arm(Fault::Answer(b"marked".to_vec(), bytes.clone(), Then::Close));
             let outcome = client.query("SELECT /* marked */ id FROM t");
             ensure!(rig.back.disarm(), "{what}: nobody was answered so, but {outcome:?}");

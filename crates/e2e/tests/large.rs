@@ -366,7 +366,8 @@ fn more_than_may_be_in_flight(flavour: Flavour) -> Result<()> {
     cluster.kill_instance(0)?;
     for length in [300 << 10, 2 * MIB] {
         let number = third.query(format!("SELECT '{}'", "f".repeat(length)))?.error_number();
-        ensure!([1429, 2013].contains(&number), "{number}");
+        // 1203: the wait for a connection ended before the attempt to make one did
+        ensure!([1429, 2013, 1203].contains(&number), "{number}");
         ensure!(third.ping()?.error().is_none(), "not in step after {length} bytes");
     }
     cluster.restart_instance(0)?;

@@ -7,6 +7,7 @@ mod local_file;
 mod ready;
 
 pub(crate) use exchange::put_id;
+use ready::{Packing, has_semicolon, text_of};
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
@@ -64,6 +65,8 @@ pub(crate) enum Attempt {
     NotSent(ConnectionError),
     /// The connection died before the first byte of an answer.
     NoAnswer(ConnectionError),
+    /// The server refused the state that was to be set before the statement, which it did not run.
+    Refused(ConnectionError),
 }
 
 /// An answer that was read to its end.
@@ -148,6 +151,9 @@ impl Session {
             if job.statement.effects.contains(Effects::READS_LAST_INSERT_ID) {
                 self.return_to_insert();
             }
+            if !self.user_variables.assigned.is_empty() && self.held.is_none() {
+                Box::pin(self.gather_user_variables(target)).await?;
+            }
             let fresh = self.held.as_ref().is_none_or(|held| held.returned);
             let mut held = match self.take_held()? {
                 Some(held) => held,
@@ -161,26 +167,28 @@ impl Session {
             let sent = Instant::now();
             let ready = match held.checkout.answer_due() {
                 // another session's write took the statement along
-                true => Ok(()),
-                false => self.make_ready(&mut held, job, fresh).await,
+                true => Ok(None),
+                false => self.make_ready(&mut held, job, fresh, Packing::Together).await,
             };
             let attempt = match ready {
-                Ok(()) => match self.exchange(&mut held, job, fresh).await {
+                Ok(ahead) => match self.exchange(&mut held, job, ahead, fresh).await {
                     Ok(attempt) => attempt,
                     Err(error) => return Err(self.walk_away(held, error)),
                 },
+                Err(error @ ConnectionError::Server { .. }) => Attempt::Refused(error),
+                Err(error) => Attempt::NotSent(error),
+            };
+            let error = match attempt {
                 // a replica may not have yet what the primary has, as a database just created
-                Err(ConnectionError::Server { .. }) if fresh && held.target == Target::Replica => {
+                Attempt::Refused(_) if fresh && held.target == Target::Replica => {
                     self.let_go(held, false);
                     target = Target::Primary;
                     continue;
                 }
-                Err(ConnectionError::Server { code, text }) => {
+                Attempt::Refused(ConnectionError::Server { code, text }) => {
                     return self.not_ready(held, fresh, Refused::new(code, text));
                 }
-                Err(error) => Attempt::NotSent(error),
-            };
-            let error = match attempt {
+                Attempt::Refused(error) => error,
                 Attempt::Answered(answer) => {
                     if is_plain_read(job.statement) {
                         // what fails, warns or changes the session is to have a connection of its own
@@ -266,7 +274,7 @@ impl Session {
         let want = Want {
             class: self.class,
             state,
-            multi_statements: self.multi_statements,
+            user_variables: &self.user_variables.known,
             thorough: job.statement.access == Access::Write,
             ride: self
                 .may_ride(job)
@@ -298,6 +306,7 @@ impl Session {
             && self.pins.is_empty()
             && self.status.contains(Status::AUTOCOMMIT)
             && self.worker.is_quick(job.statement.digest)
+            && text_of(job.packet, self.class.query_attributes).is_none_or(|(_, text)| !has_semicolon(text))
     }
 
     /// The session ends while a statement runs. If it is the client who left, the statement is killed: the server would

@@ -89,6 +89,8 @@ pub struct Counters {
     pub abandoned: AtomicU64,
     /// Extra round trips to give a connection a session's state.
     pub state_round_trips: AtomicU64,
+    /// States that were set in the packet of the statement itself.
+    pub states_ahead: AtomicU64,
     /// Bytes from clients.
     pub bytes_in: AtomicU64,
     /// Bytes to clients.
@@ -107,6 +109,7 @@ impl Default for Counters {
             retried: AtomicU64::default(),
             abandoned: AtomicU64::default(),
             state_round_trips: AtomicU64::default(),
+            states_ahead: AtomicU64::default(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
             pins: std::array::from_fn(|_| AtomicU64::default()),

@@ -8,13 +8,14 @@ pub mod pin;
 mod prepared;
 mod state;
 mod text;
+mod user_variables;
 
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
 };
 
-use weir_backend::{Checkout, Class, Identity, state::State};
+use weir_backend::{Checkout, Class, Identity, PerFact, state::State};
 use weir_catalog::user::User;
 use weir_plan::{Facts, Target};
 use weir_sql::{Dialect, Statement};
@@ -43,6 +44,7 @@ use diagnostics::{Diagnostics, OwnAnswer};
 use pin::Pins;
 use prepared::Statements;
 pub(crate) use state::{TRACKERS, has_tracker};
+use user_variables::{MOST_USER_VARIABLES, UserVariables};
 
 /// A session. All changes of its state happen in [`settle`](Session::settle).
 #[derive(Debug)]
@@ -77,6 +79,7 @@ pub struct Session {
     /// What its own trackers are set to; `None` if it did not negotiate them.
     pub(crate) wish: Option<Arc<TrackWish>>,
     diagnostics: Diagnostics,
+    pub(crate) user_variables: UserVariables,
     /// Variables that Weir keeps for the client instead of the server.
     pub(crate) virtuals: Vec<KeptVariable>,
     pub(crate) random: u64,
@@ -106,7 +109,7 @@ pub(crate) struct Held {
     pub(crate) since: u32,
     /// Statements that it had run there before, and about which the connection still knows something: one for each
     /// fact, 0 for none.
-    pub(crate) ran_before: [u32; 3],
+    pub(crate) ran_before: PerFact<u32>,
     /// The session had given it back, and took it again for what it knows.
     pub(crate) returned: bool,
     /// The session's own trackers are set on it in place of Weir's.
@@ -122,7 +125,7 @@ impl Held {
             checkout,
             target,
             since,
-            ran_before: [0; 3],
+            ran_before: PerFact::default(),
             returned: false,
             trackers_lent: false,
             has_insert_id: false,
@@ -312,6 +315,7 @@ impl Session {
         self.statements = Statements::default();
         self.virtuals.clear();
         self.diagnostics = Diagnostics::default();
+        self.user_variables = UserVariables::default();
         self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Arc::default);
         self.multi_statements = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         self.set_idle_limit();
@@ -323,6 +327,9 @@ impl Session {
         // a KILL that is on its way to this connection must not hit the next session's statement
         let kill_on_its_way = self.handle.set_running(None);
         if dirty {
+            held.checkout.mark_dirty();
+        }
+        if held.checkout.user_variables().len() > MOST_USER_VARIABLES {
             held.checkout.mark_dirty();
         }
         // a reset does not take back roles and profiles on MariaDB

@@ -12,6 +12,7 @@ pub(crate) struct Names {
     bytes: Vec<u8>,
     databases: SmallVec<[Name; 3]>,
     variables: SmallVec<[Name; 3]>,
+    user_variables: SmallVec<[Name; 3]>,
     used: Option<Name>,
 }
 
@@ -31,6 +32,7 @@ impl Names {
         self.bytes.clear();
         self.databases.clear();
         self.variables.clear();
+        self.user_variables.clear();
         self.used = None;
     }
 
@@ -44,6 +46,10 @@ impl Names {
 
     pub(crate) fn variables(&self) -> impl Iterator<Item = &[u8]> {
         self.variables.iter().map(|name| self.bytes(*name))
+    }
+
+    pub(crate) fn user_variables(&self) -> impl Iterator<Item = &[u8]> {
+        self.user_variables.iter().map(|name| self.bytes(*name))
     }
 
     pub(crate) fn used(&self) -> Option<&[u8]> {
@@ -82,6 +88,22 @@ impl Names {
         Ok(())
     }
 
+    /// Adds a user variable, in lower case, unless it is known.
+    pub(crate) fn add_user_variable(&mut self, name: &[u8]) -> Result<(), TooMany> {
+        let new = self.push(name, 0);
+        self.lower(new);
+        if self.user_variables.iter().any(|known| self.bytes(*known) == self.bytes(new)) {
+            self.bytes.truncate(new.start);
+            return Ok(());
+        }
+        if self.user_variables.len() >= MOST_NAMES {
+            self.bytes.truncate(new.start);
+            return Err(TooMany);
+        }
+        self.user_variables.push(new);
+        Ok(())
+    }
+
     /// Makes the last variable `last.name`.
     pub(crate) fn qualify_variable(&mut self, raw: &[u8], quote: u8) {
         let Some(first) = self.variables.pop() else { return };
@@ -99,7 +121,8 @@ impl Names {
         for database in nested.databases() {
             self.add_database(database, 0)?;
         }
-        nested.variables().try_for_each(|variable| self.add_variable(variable, 0))
+        nested.variables().try_for_each(|variable| self.add_variable(variable, 0))?;
+        nested.user_variables().try_for_each(|variable| self.add_user_variable(variable))
     }
 
     fn lower(&mut self, name: Name) {

@@ -180,6 +180,10 @@ bitflags! {
         const DROP_TEMPORARY        = 1 << 20;
         /// An optimizer hint `SET_VAR`: a system variable has another value for this statement.
         const VARIABLE_HINT         = 1 << 21;
+        /// In SET: calls a function that is not built in, for all that is known. It may assign more than the text does.
+        const FUNCTION_CALL         = 1 << 22;
+        /// Names a user variable otherwise than with letters, digits, `_`, `$` and `.`: it is not among the names found.
+        const ODD_USER_VARIABLE     = 1 << 23;
 
         // --- reads what belongs to the session ---
         /// `LAST_INSERT_ID()` without argument, `@@last_insert_id`, `@@identity`.
@@ -306,6 +310,12 @@ impl Statement {
     /// the client's charset. If `effects` has UNREADABLE there may be more.
     pub fn databases(&self) -> impl Iterator<Item = &[u8]> {
         self.pass.names.databases()
+    }
+
+    /// The user variables that the text names, in lower case (both servers do not care), each once. Those of a text
+    /// that is prepared are among them.
+    pub fn user_variables(&self) -> impl Iterator<Item = &[u8]> {
+        self.pass.names.user_variables()
     }
 
     /// The session system variables that a SET of the text assigns, lower-cased; `SET NAMES` gives `names`, `SET

@@ -104,6 +104,8 @@ fn long_tokens_mean_the_same_in_pieces() {
         format!("SELECT /* {} */ 1 FROM a.b", "* /".repeat(3000)),
         format!("SELECT /*!99999 {} */ 1 FROM a.b", "/* * / */".repeat(1000)),
         format!("SELECT /*+ '{}' */ 1 FROM a.b", "*/".repeat(1000)),
+        format!("SELECT /*+ {} */ 1 FROM a.b", "NO_ICP(t) ".repeat(1000)),
+        format!("SELECT /*+ {} */ 1 FROM a.b", "NO_ICP(t) ".repeat(20)),
         format!("SELECT 1 FROM a.b WHERE c IN ({})", "'x', ".repeat(4000) + "1"),
         format!("INSERT INTO a.b VALUES {}", "(1, 'x', NOW()), ".repeat(4000) + "(1, 'x', 2)"),
         format!("INSERT INTO a.b VALUES ({})", "c + 1, ".repeat(4000) + "1"),

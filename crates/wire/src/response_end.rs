@@ -184,6 +184,16 @@ impl<'w> ResponseEnd<'w> {
         self
     }
 
+    /// The client has seen none of the packets before the first one, and counts from `sequence`.
+    #[must_use]
+    pub fn shown_from(mut self, sequence: u8) -> Self {
+        self.sequence_shift = sequence.wrapping_sub(self.next_sequence);
+        self.next_sequence = sequence;
+        self.boundary_sequence = sequence;
+        self.result_start = Some((0, sequence));
+        self
+    }
+
     /// Walks over what `buf` holds from where the last call stopped. Bytes before the position may have been
     /// changed; `buf` may have grown or shrunk by a few bytes at control packets.
     ///
@@ -420,7 +430,9 @@ impl<'w> ResponseEnd<'w> {
             return;
         }
         let mut packet = Vec::with_capacity(HEADER_LEN + EofPacket::LEN);
-        let eof = EofPacket { warnings: 0, status: self.summary.status.unwrap_or(Status::AUTOCOMMIT) };
+        // those of a prepared statement are told before its definitions; a result's are not known yet
+        let warnings = self.summary.prepared.map_or(0, |prepared| prepared.warnings);
+        let eof = EofPacket { warnings, status: self.summary.status.unwrap_or(Status::AUTOCOMMIT) };
         let sequence = self.next_sequence;
         self.next_sequence = packet_with(&mut packet, sequence, |w| eof.write(w));
         buf.splice(self.at..self.at, packet.iter().copied());

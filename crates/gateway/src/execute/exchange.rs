@@ -4,7 +4,7 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_backend::{ConnectionError, Questions, Stream};
+use weir_backend::{ConnectionError, Goal, Questions, Stream, state::Transition};
 use weir_sql::{Effects, Statement};
 use weir_wire::{
     error_code,
@@ -14,10 +14,15 @@ use weir_wire::{
     write_packet,
 };
 
-use super::{Answer, Attempt, Job, local_file::LocalFiles};
+use super::{
+    Answer, Attempt, Job,
+    local_file::LocalFiles,
+    ready::{has_semicolon, text_of},
+};
 use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
+    metrics::bump,
     session::{Held, Session},
 };
 
@@ -38,16 +43,28 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
+        ahead: Option<Goal>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
+        let shown = sequence_after(job.packet);
+        let mut sequence = shown;
         if !held.checkout.answer_due() {
-            let asked = match self.send(held, job, fresh).await {
-                Ok(asked) => asked,
-                // an incomplete packet is never executed
-                Err(error) => return Ok(Attempt::NotSent(error)),
-            };
-            if let Err(error) = held.checkout.read_left(asked).await {
-                return Ok(Attempt::NoAnswer(error));
+            let ahead = ahead.as_ref().map(|goal| (held.checkout.transition_to(goal), goal));
+            let sent =
+                match self.send(held, job, ahead.as_ref().map(|(transition, _)| transition), fresh).await {
+                    Ok(sent) => sent,
+                    // an incomplete packet is never executed
+                    Err(error) => return Ok(Attempt::NotSent(error)),
+                };
+            if let Err(error) = read_before(held, sent).await {
+                return self.nothing_said(held, error, fresh);
+            }
+            if let Some((transition, goal)) = &ahead {
+                bump(&self.tenant.counters(self.worker.id).states_ahead, 1);
+                sequence = match held.checkout.read_ahead(transition, goal, shown).await {
+                    Ok(sequence) => sequence,
+                    Err(error) => return self.nothing_said(held, error, fresh),
+                };
             }
         }
         let passage = match job.statement.effects.contains(Effects::SHOW_DATABASES) {
@@ -55,19 +72,37 @@ impl Session {
             false => Passage::Streams,
         };
         let local_files = local_files_of(job.statement);
-        self.receive(held, job.expect, passage, local_files, sequence_after(job.packet), fresh).await
+        let coming = Coming { expect: job.expect, passage, local_files, sequence, shown };
+        self.receive(held, coming, fresh).await
     }
 
-    /// Reads the answer whose first packet has id `sequence`.
+    /// What comes before the statement's answer did not come, or not as it should.
+    fn nothing_said(
+        &self,
+        held: &Held,
+        error: ConnectionError,
+        fresh: bool,
+    ) -> Result<Attempt, SessionError> {
+        match error {
+            ConnectionError::Server { .. } => Ok(Attempt::Refused(error)),
+            ConnectionError::Goodbye(_) => Ok(Attempt::NotSent(error)),
+            ConnectionError::Io(_) | ConnectionError::Closed => Ok(Attempt::NoAnswer(error)),
+            // as for an answer that is none
+            ConnectionError::Malformed(_) | ConnectionError::TooLong => {
+                let refused = lost(held.checkout.pool().instance(), &error);
+                Err(if fresh { SessionError::Refused(refused) } else { SessionError::Fatal(refused) })
+            }
+        }
+    }
+
+    /// Reads the answer.
     pub(super) async fn receive(
         &mut self,
         held: &mut Held,
-        expect: Expect,
-        passage: Passage,
-        local_files: LocalFiles,
-        sequence: u8,
+        coming: Coming,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
+        let Coming { expect, passage, local_files, sequence, shown } = coming;
         let mut buffer = held.checkout.take_leftover();
         if buffer.capacity() == 0 {
             buffer = self.worker.buffer();
@@ -84,6 +119,7 @@ impl Session {
             self.tenant.namespace.limits.result_rows,
         )
         .beginning_at(sequence)
+        .shown_from(shown)
         .with_local_files(local_files == LocalFiles::Expected);
         let mut streamed = false;
         let mut share = None;
@@ -200,19 +236,30 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
+        ahead: Option<&Transition<'_>>,
         fresh: bool,
-    ) -> Result<Option<Questions>, ConnectionError> {
+    ) -> Result<SentBefore, ConnectionError> {
         held.checkout.exchange_begins();
         let pool = held.checkout.pool();
-        let leads = fresh && pool.is_waited_for(self.worker.id) && self.may_ride(job);
-        let mut asked = None;
+        let leads = fresh && ahead.is_none() && pool.is_waited_for(self.worker.id) && self.may_ride(job);
+        let mut before = SentBefore::default();
         let asks = held.checkout.left().is_some();
         let whole = !is_continued(job.packet);
-        if asks || held.checkout.prepared.has_closes() || job.prepared.is_some() || leads || !whole {
+        // a text that is one statement for certain is that with multi-statements and without
+        let option = match ahead {
+            Some(_) => Some(true),
+            None => text_of(job.packet, self.class.query_attributes)
+                .filter(|(_, text)| has_semicolon(text))
+                .map(|_| self.multi_statements)
+                .filter(|wish| *wish != held.checkout.multi_statements()),
+        };
+        let alone = !asks && !held.checkout.prepared.has_closes() && job.prepared.is_none();
+        if !alone || leads || !whole || option.is_some() {
             let mut out = self.worker.buffer();
             // first of all: any other command wipes the answers out
-            asked = held.checkout.write_left(&mut out);
+            before.asked = held.checkout.write_left(&mut out);
             held.checkout.prepared.write_closes(&mut out);
+            before.option = option.is_some_and(|wish| held.checkout.write_option(wish, &mut out));
             if let Some(prepared) = job.prepared {
                 let id = held.checkout.prepared.id(prepared.definition).unwrap_or(u32::MAX);
                 let from = out.len();
@@ -221,6 +268,8 @@ impl Session {
                 let from = out.len();
                 append_request(&mut out, job.packet);
                 put_id(out.get_mut(from..).unwrap_or_default(), id);
+            } else if let Some(transition) = ahead {
+                append_behind(&mut out, transition, job.packet, self.class.query_attributes);
             } else {
                 append_request(&mut out, job.packet);
             }
@@ -236,7 +285,7 @@ impl Session {
         if held.checkout.stream().is_tls() {
             held.checkout.stream().flush().await?;
         }
-        Ok(asked)
+        Ok(before)
     }
 
     /// The server's side ended in the middle. If a part of the answer is with the client, the client learns it there.
@@ -319,6 +368,44 @@ impl Session {
         summary.status = summary.status.or(status);
         Ok(Answer { rest: buffer, streamed: true, summary, tracked: Vec::new(), share: None })
     }
+}
+
+/// What was sent before the statement, as commands of their own.
+#[derive(Debug, Default)]
+struct SentBefore {
+    asked: Option<Questions>,
+    option: bool,
+}
+
+async fn read_before(held: &mut Held, sent: SentBefore) -> Result<(), ConnectionError> {
+    held.checkout.read_left(sent.asked).await?;
+    if sent.option {
+        held.checkout.read_option().await?;
+    }
+    Ok(())
+}
+
+/// Appends a COM_QUERY with statements before its own. The connection was found to take it.
+fn append_behind(out: &mut Vec<u8>, transition: &Transition<'_>, packet: &[u8], attributes: bool) {
+    let (head, own) = text_of(packet, attributes).unwrap_or_default();
+    let mut text = Vec::with_capacity(packet.len() + transition.set.len() + 64);
+    text.extend_from_slice(head);
+    transition.write_statements(&mut text);
+    text.extend_from_slice(own);
+    let sequence = Header::parse(packet).map_or(0, |header| header.sequence);
+    write_packet(out, sequence, &text);
+}
+
+/// The answer that a server is to send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coming {
+    pub(super) expect: Expect,
+    pub(super) passage: Passage,
+    pub(super) local_files: LocalFiles,
+    /// Sequence id of its first packet, as the server counts.
+    pub(super) sequence: u8,
+    /// The same as the client counts: it sees nothing of statements that set the session's state.
+    pub(super) shown: u8,
 }
 
 /// How an answer goes to the client.

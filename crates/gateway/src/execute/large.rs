@@ -17,7 +17,8 @@ use weir_wire::{
 
 use super::{
     Attempt, Job,
-    exchange::{Passage, local_files_of},
+    exchange::{Coming, Passage, local_files_of},
+    ready::Packing,
 };
 use crate::{
     client::{ClientError, Request},
@@ -112,10 +113,11 @@ impl Session {
             Some(held) => held,
             None => self.checkout(Target::Primary, &job, None).await?,
         };
-        let mut ready = self.make_ready(&mut held, &job, fresh).await;
-        if ready.is_ok() {
-            ready = held.checkout.flush_left().await;
-        }
+        // the text may turn out to be several
+        let ready = match self.make_ready(&mut held, &job, fresh, Packing::Apart).await {
+            Ok(_) => held.checkout.become_multi_statements(self.multi_statements).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = ready {
             return match error {
                 ConnectionError::Server { code, text } => {
@@ -155,17 +157,21 @@ impl Session {
             }
         }
         // a server that closed may have said why: then that is the answer
-        let local_files = local_files_of(&statement);
-        let received = self
-            .receive(&mut held, Expect::Results, Passage::Streams, local_files, body.next_sequence, fresh)
-            .await;
+        let coming = Coming {
+            expect: Expect::Results,
+            passage: Passage::Streams,
+            local_files: local_files_of(&statement),
+            sequence: body.next_sequence,
+            shown: body.next_sequence,
+        };
+        let received = self.receive(&mut held, coming, fresh).await;
         let attempt = match received {
             Ok(attempt) => attempt,
             Err(error) => return Err(self.walk_away(held, error)),
         };
         let answer = match (attempt, broken) {
             (Attempt::Answered(answer), _) => answer,
-            (Attempt::NotSent(error) | Attempt::NoAnswer(error), broken) => {
+            (Attempt::NotSent(error) | Attempt::NoAnswer(error) | Attempt::Refused(error), broken) => {
                 return Err(self.connection_lost(held, fresh, &broken.unwrap_or(error)));
             }
         };

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use weir_backend::{ConnectionError, Definition};
+use weir_backend::{
+    ConnectionError, Definition, Goal,
+    state::{State, Transition},
+};
 use weir_plan::Target;
 use weir_sql::Effects;
-use weir_wire::{command::com, response_end::Expect};
+use weir_wire::{command::com, framer::HEADER_LEN, query_attributes, response_end::Expect};
 
 use super::Job;
 use crate::{
@@ -13,29 +16,50 @@ use crate::{
     session::{Held, Session, TRACKERS, has_tracker},
 };
 
+/// How a connection is given the session's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// By statements before the job's own, in the same packet, if that is safe.
+    Together,
+    /// By commands of their own, whose answers are awaited.
+    Apart,
+}
+
 impl Session {
-    /// Nothing to do in the usual case. `fresh`: the connection was not the session's own before.
+    /// Nothing to do in the usual case. `fresh`: the connection was not the session's own before. Gives the state that
+    /// is to be set in the packet of the statement itself.
     pub(super) async fn make_ready(
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
         fresh: bool,
-    ) -> Result<(), ConnectionError> {
-        let Some(wanted) = &self.wanted else { return Ok(()) };
-        let state = Arc::clone(match held.target {
+        packing: Packing,
+    ) -> Result<Option<Goal>, ConnectionError> {
+        let Some(wanted) = &self.wanted else { return Ok(None) };
+        let state = match held.target {
             Target::Primary => &wanted.primary,
             Target::Replica => &wanted.replica,
-        });
-        let settled = if fresh {
-            held.checkout.matches(&state, self.multi_statements)
-        } else {
-            held.checkout.multi_statements() == self.multi_statements
         };
-        if !settled {
-            let state = if fresh { state } else { Arc::clone(held.checkout.state()) };
-            bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
-            self.leave(held);
-            Box::pin(held.checkout.become_state(&state, self.multi_statements)).await?;
+        let mut ahead = None;
+        let suits =
+            |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
+        if fresh && (!suits(held) || self.would_see_traces(held, job.statement)) {
+            let goal = self.user_variables.goal(state);
+            if self.would_see_traces(held, job.statement) {
+                bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+                self.leave(held);
+                Box::pin(held.checkout.prepare_for_use(true)).await?;
+            }
+            let transition = held.checkout.transition_to(&goal);
+            if packing == Packing::Together && may_go_ahead(job, &transition, self.class.query_attributes) {
+                ahead = Some(goal);
+            } else {
+                if transition.commands() > 0 {
+                    bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+                    self.leave(held);
+                }
+                Box::pin(held.checkout.become_state(&goal)).await?;
+            }
         }
         if let Some(prepared) = job.prepared
             && held.checkout.prepared.id(prepared.definition).is_none()
@@ -43,18 +67,14 @@ impl Session {
             self.leave(held);
             Box::pin(self.prepare_there(held, prepared.definition)).await?;
         }
-        let asks = Effects::READS_LAST_INSERT_ID
-            | Effects::READS_DIAGNOSTICS
-            | Effects::CALL
-            | Effects::TEXT_EXECUTE;
-        if job.statement.effects.intersects(asks) {
+        if job.statement.effects.intersects(ASKS) {
             Box::pin(self.restore_diagnostics(held, job)).await?;
         }
         if job.statement.effects.contains(Effects::VIRTUAL_VARIABLE) {
             self.leave(held);
             Box::pin(self.lend_virtuals(held, job)).await?;
         }
-        Ok(())
+        Ok(ahead)
     }
 
     /// Prepares a statement on a connection that does not have it, in the state in which the client prepared it.
@@ -63,20 +83,18 @@ impl Session {
         held: &mut Held,
         definition: &Arc<Definition>,
     ) -> Result<(), ConnectionError> {
-        let now = Arc::clone(held.checkout.state());
-        let multi = held.checkout.multi_statements();
+        let now = goal(held.checkout.state());
         bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
-        let then = if held.target == Target::Replica {
-            self.gateway.read_only(&definition.state.0)
-        } else {
-            Arc::clone(&definition.state.0)
+        let then = match held.target {
+            Target::Replica => goal(&self.gateway.read_only(&definition.state.0)),
+            Target::Primary => goal(&definition.state.0),
         };
-        held.checkout.become_state(&then, multi).await?;
+        held.checkout.become_state(&then).await?;
         let mut payload = Vec::with_capacity(definition.text.len() + 1);
         payload.push(com::STMT_PREPARE);
         payload.extend_from_slice(&definition.text);
         let reply = held.checkout.command(&payload, Expect::Prepare).await;
-        held.checkout.become_state(&now, multi).await?;
+        held.checkout.become_state(&now).await?;
         if let Some(prepared) = reply?.summary.prepared {
             held.checkout.prepared.add(Arc::clone(definition), prepared.statement);
         }
@@ -118,6 +136,57 @@ impl Session {
         held.trackers_lent = lend_trackers;
         held.checkout.query(&sql).await.map(|_| ())
     }
+}
+
+/// Needs to be told of the statement before: other statements on the connection would come between.
+const ASKS: Effects = Effects::READS_LAST_INSERT_ID
+    .union(Effects::READS_DIAGNOSTICS)
+    .union(Effects::CALL)
+    .union(Effects::TEXT_EXECUTE);
+
+/// What the state is set for must not see that something ran before it.
+const APART: Effects = ASKS
+    .union(Effects::READS_ROW_COUNT)
+    .union(Effects::READS_FOUND_ROWS)
+    .union(Effects::KEEPS_DIAGNOSTICS)
+    .union(Effects::VIRTUAL_VARIABLE)
+    .union(Effects::PROFILING)
+    .union(Effects::LOCAL_INFILE)
+    .union(Effects::UNREADABLE);
+
+/// May statements that set the session's state stand before the job's own, in one packet? Such a packet stops at the
+/// first that is refused, so that the job's never runs in a wrong state. It must be one statement whatever the server
+/// takes for a semicolon, since several would be executed.
+fn may_go_ahead(job: &Job<'_>, transition: &Transition<'_>, attributes: bool) -> bool {
+    job.prepared.is_none()
+        && job.expect == Expect::Results
+        && job.packet.len() < LONGEST_AHEAD
+        && !job.statement.effects.intersects(APART)
+        && (transition.commands() > 0 && transition.is_plain())
+        && text_of(job.packet, attributes)
+            .is_some_and(|(_, text)| !has_semicolon(text) && (!transition.recodes || text.is_ascii()))
+}
+
+/// Longer texts are not copied behind others, bytes.
+const LONGEST_AHEAD: usize = 64 << 10;
+
+/// A COM_QUERY: what stands before its text, and the text. `attributes`: the connection has negotiated query attributes.
+pub(super) fn text_of(packet: &[u8], attributes: bool) -> Option<(&[u8], &[u8])> {
+    let payload = packet.get(HEADER_LEN..).filter(|payload| payload.first() == Some(&com::QUERY))?;
+    let at = if attributes { query_attributes::text_at(payload).ok()? } else { 1 };
+    payload.split_at_checked(at)
+}
+
+/// Could the server find several statements in it? Both servers take semicolons and spaces off the end.
+pub(super) fn has_semicolon(text: &[u8]) -> bool {
+    let end =
+        text.iter().rposition(|b| !matches!(b, b';' | b' ' | b'\t' | b'\n' | b'\r')).map_or(0, |at| at + 1);
+    memchr::memchr(b';', text.get(..end).unwrap_or_default()).is_some()
+}
+
+/// A state, with the user variables as they are.
+fn goal(state: &Arc<State>) -> Goal {
+    Goal { state: Arc::clone(state), user: None }
 }
 
 /// A value as SET takes it: a number as it is, anything else as a string.

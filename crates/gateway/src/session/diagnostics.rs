@@ -13,7 +13,7 @@ mod question;
 
 use std::sync::Arc;
 
-use weir_backend::{Checkout, ConnectionError, Fact, Memory, Numbers, Pool, Reply};
+use weir_backend::{Checkout, ConnectionError, Fact, Memory, Numbers, PerFact, Pool, Reply, user_variable};
 use weir_plan::Target;
 use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{framer::first_packet, response::ErrPacket, response_end::Summary, server_version::Flavour};
@@ -43,6 +43,8 @@ pub(crate) struct Diagnostics {
     /// Warnings and error of the last statement that does not keep those before it.
     conditions: Known<Conditions>,
     row_count: i64,
+    /// Values of the session's [`UserVariables`](super::UserVariables) that it assigned and that were not read.
+    user_variables: Known<()>,
     /// A command after the last statement that no connection has seen.
     own_answer: Option<OwnAnswer>,
     /// A statement was prepared since: the connection may have been asked before, which it takes for the last one.
@@ -128,12 +130,12 @@ impl Diagnostics {
     }
 
     /// Statements that only their connections know about.
-    fn pending(&self) -> [Option<u32>; 3] {
-        [self.conditions.at(), self.found_rows.at(), self.insert_id.at()]
+    fn pending(&self) -> PerFact<Option<u32>> {
+        [self.conditions.at(), self.found_rows.at(), self.insert_id.at(), self.user_variables.at()]
     }
 
     /// The same, those that this connection ran.
-    fn unread(&self, held: &Held) -> [Option<u32>; 3] {
+    fn unread(&self, held: &Held) -> PerFact<Option<u32>> {
         let mut pending = self.pending();
         for (at, before) in pending.iter_mut().zip(held.ran_before) {
             *at = at.filter(|number| is_after(*number, held.since) || *number == before);
@@ -156,7 +158,7 @@ fn only_error(answer: &Answer) -> Conditions {
 /// Their text does not say whether they select.
 const MAY_SELECT: Effects = Effects::CALL.union(Effects::TEXT_EXECUTE);
 
-const FACTS: [Fact; 3] = [Fact::Conditions, Fact::FoundRows, Fact::InsertId];
+const FACTS: PerFact<Fact> = [Fact::Conditions, Fact::FoundRows, Fact::InsertId, Fact::UserVariables];
 
 impl Session {
     /// A statement was answered on `held`.
@@ -169,6 +171,9 @@ impl Session {
         let alone = !held.checkout.has_riders();
         let flavour = held.checkout.server().version.flavour;
         self.diagnostics.note(job.statement, answer, alone, flavour);
+        if self.user_variables.note(held, job.statement) {
+            self.diagnostics.user_variables = Known::At(self.diagnostics.number);
+        }
         let after = self.diagnostics.pending();
         if let Some(memory) = &self.diagnostics.memory {
             for ((fact, before), after) in FACTS.into_iter().zip(before).zip(after) {
@@ -207,14 +212,14 @@ impl Session {
             *number = unread.map(|n| self.global(n)).filter(|n| !memory.was_told(fact, *n)).unwrap_or(0);
         }
         if numbers.iter().any(|n| *n != 0) {
-            held.checkout.leave(&memory, numbers);
+            held.checkout.leave(&memory, numbers, self.user_variables.assigned.as_slice().into());
         }
     }
 
     /// Finds out what a connection knows about a statement before: the one in hand, an idle one, or one that another
     /// session has and will have asked.
     async fn learn(&mut self, fact: Fact, held: Option<&mut Held>) -> Result<(), ConnectionError> {
-        let of = |list: [Option<u32>; 3]| FACTS.into_iter().zip(list).find(|(f, _)| *f == fact)?.1;
+        let of = |list: PerFact<Option<u32>>| FACTS.into_iter().zip(list).find(|(f, _)| *f == fact)?.1;
         let Some(at) = of(self.diagnostics.pending()) else { return Ok(()) };
         let number = self.global(at);
         if let Some(held) = held.filter(|held| of(self.diagnostics.unread(held)) == Some(at)) {
@@ -248,6 +253,17 @@ impl Session {
                 self.diagnostics.insert_id =
                     reply.as_ref().and_then(number_in).map_or(Known::Lost, Known::Here);
             }
+            Fact::UserVariables => {
+                let names = &self.user_variables.assigned;
+                let values = reply.and_then(|r| user_variable::read(names, &r).ok());
+                self.diagnostics.user_variables = match values {
+                    Some(values) => {
+                        self.user_variables.learned(values);
+                        Known::Here(())
+                    }
+                    None => Known::Lost,
+                };
+            }
         }
         Ok(())
     }
@@ -261,6 +277,41 @@ impl Session {
         self.return_to(|pool, worker| pool.checkout_after(worker, number));
     }
 
+    /// User variables that the session assigned are on the connection it was on, or were told: a statement for a primary
+    /// goes there if it is idle; else their values are read.
+    ///
+    /// # Errors
+    /// That connection ended unasked, and the session's variables with it.
+    pub(crate) async fn gather_user_variables(&mut self, target: Target) -> Result<(), SessionError> {
+        if let (Known::At(at), Some(memory)) =
+            (&self.diagnostics.user_variables, self.diagnostics.memory.clone())
+            && target == Target::Primary
+        {
+            let number = self.global(*at);
+            self.return_to(|pool, worker| {
+                pool.checkout_knowing(worker, &memory, Fact::UserVariables, number)
+            });
+            if self.held.as_ref().is_some_and(|held| held.target == Target::Primary) {
+                return Ok(());
+            }
+        }
+        if let Some(held) = self.held.take() {
+            self.let_go(held, false);
+        }
+        let told = match self.learn(Fact::UserVariables, None).await {
+            Ok(()) if !matches!(self.diagnostics.user_variables, Known::Lost) => None,
+            Ok(()) => Some(ConnectionError::Closed),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = told {
+            return Err(SessionError::Fatal(crate::error::lost(self.tenant.primary.instance(), &error)));
+        }
+        if self.user_variables.is_too_large() {
+            self.begin_pins(super::pin::Pins::USER_VARIABLE);
+        }
+        Ok(())
+    }
+
     /// The statement asks for LAST_INSERT_ID(): the connection that knows it is best, if nothing has to be changed on it.
     pub(crate) fn return_to_insert(&mut self) {
         let (None, Some(at), Some(memory)) =
@@ -272,7 +323,7 @@ impl Session {
         self.return_to(|pool, worker| pool.checkout_knowing(worker, &memory, Fact::InsertId, number));
         let fits = |held: &Held| {
             let wanted = self.wanted.as_ref();
-            wanted.is_some_and(|w| held.checkout.matches(&w.primary, self.multi_statements))
+            wanted.is_some_and(|w| held.checkout.matches(&w.primary, &self.user_variables.known))
         };
         if let Some(held) = self.held.take() {
             if fits(&held) {
@@ -308,7 +359,7 @@ impl Session {
         if held.checkout.last_statement() == self.last_number() && self.diagnostics.number != 0 {
             held.since = self.diagnostics.number.wrapping_sub(1);
         }
-        let [_, _, insert_id] = self.diagnostics.unread(&held);
+        let [_, _, insert_id, _] = self.diagnostics.unread(&held);
         held.has_insert_id = insert_id.is_some();
         held
     }

@@ -392,6 +392,7 @@ impl Entrance<'_> {
             wish: flags.session_track.then(Arc::default),
             virtuals: Vec::new(),
             diagnostics: super::Diagnostics::default(),
+            user_variables: super::UserVariables::default(),
             random: u64::from(handle.id).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             failed_changes: 0,
             peer: self.peer,
@@ -700,7 +701,7 @@ async fn check_database(
         .into());
     }
     let nothing = Arc::clone(tenant.primary.dialer().any_state());
-    let want = Want { class, state: &nothing, multi_statements: false, thorough: true, ride: None };
+    let want = Want { class, state: &nothing, user_variables: &Arc::default(), thorough: true, ride: None };
     // any connection will do: what follows gives it a default database in any case
     let mut with_database = (*nothing).clone();
     with_database.set_database(Some(database));

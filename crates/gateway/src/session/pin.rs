@@ -1,13 +1,13 @@
 //! Why a session keeps its backend connection beyond a transaction.
 
 use bitflags::bitflags;
-use weir_sql::{Effects, Statement};
+use weir_sql::{Effects, Kind, Statement};
 
 bitflags! {
     /// Reasons, each named in metrics and in the list of sessions.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct Pins: u32 {
-        /// User variables.
+        /// User variables of odd names, or more of them than travel.
         const USER_VARIABLE = 1 << 0;
         /// Temporary tables.
         const TEMPORARY_TABLE = 1 << 1;
@@ -64,7 +64,7 @@ pub const REASONS: [&str; 16] = [
 
 /// Which effects of a text pin, and why.
 const BY_EFFECT: [(Effects, Pins); 14] = [
-    (Effects::USER_VARIABLE_WRITE, Pins::USER_VARIABLE),
+    (Effects::ODD_USER_VARIABLE, Pins::USER_VARIABLE),
     (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
     (Effects::USER_LOCK, Pins::USER_LOCK),
     (Effects::LOCK_TABLES, Pins::TABLE_LOCK),
@@ -96,19 +96,26 @@ impl Pins {
     /// Does the text itself explain that the server reports a change of state without a name?
     #[must_use]
     pub fn explain_state_change(statement: &Statement) -> bool {
-        statement.effects.intersects(
-            Effects::USER_VARIABLE_WRITE
-                | Effects::TEMPORARY_TABLE
-                | Effects::DROP_TEMPORARY
-                | Effects::TEXT_PREPARE
-                | Effects::TEXT_EXECUTE
-                | Effects::SET_SESSION
-                | Effects::NEXT_TRANSACTION
-                | Effects::ROLE
-                | Effects::CALL
-                | Effects::SET_STATEMENT
-                | Effects::VARIABLE_HINT,
-        )
+        // functions and triggers may assign others than those that the text names
+        let only_assigns =
+            statement.kind == Kind::Set || statement.effects.contains(Effects::READS_DIAGNOSTICS);
+        let assigns = only_assigns
+            && statement.statements == 1
+            && !statement.effects.contains(Effects::FUNCTION_CALL)
+            && statement.effects.contains(Effects::USER_VARIABLE_WRITE);
+        assigns
+            || statement.effects.intersects(
+                Effects::TEMPORARY_TABLE
+                    | Effects::DROP_TEMPORARY
+                    | Effects::TEXT_PREPARE
+                    | Effects::TEXT_EXECUTE
+                    | Effects::SET_SESSION
+                    | Effects::NEXT_TRANSACTION
+                    | Effects::ROLE
+                    | Effects::CALL
+                    | Effects::SET_STATEMENT
+                    | Effects::VARIABLE_HINT,
+            )
     }
 
     /// Names of the reasons.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_backend::{
     ConnectionError, Want,
     state::{self, State, VariableId},
+    variable::{self, Reported},
 };
 use weir_sql::{ClientCharset, Dialect, Effects, Kind, TransactionStep};
 use weir_wire::{
@@ -31,7 +32,7 @@ const LASTING: Status = Status::IN_TRANS
 const FOR_THE_STATEMENT: Effects = Effects::SET_STATEMENT.union(Effects::VARIABLE_HINT);
 
 /// Changes that a client may see reported, but that follow from others or say nothing about the session.
-const DERIVED: [&[u8]; 9] = [
+const DERIVED: [&[u8]; 11] = [
     b"statement_id",
     b"character_set_database",
     b"collation_database",
@@ -41,6 +42,9 @@ const DERIVED: [&[u8]; 9] = [
     b"error_count",
     b"pseudo_thread_id",
     b"character_set_connection",
+    // what is told of the statements before: see `diagnostics`
+    b"last_insert_id",
+    b"identity",
 ];
 
 /// Variables that Weir keeps for the client: on a shared connection they would cut off others.
@@ -74,9 +78,11 @@ struct Changes {
     variables: Vec<(VariableId, Vec<u8>)>,
     database: Option<Option<Vec<u8>>>,
     kept: Vec<KeptVariable>,
+    /// Variables that no state names unless they are set.
+    others: Vec<KeptVariable>,
     connection_charset: bool,
     connection_collation: bool,
-    /// A variable that does not travel.
+    /// What cannot be read may be anything.
     foreign: bool,
     /// Something, which may have no name: user variables changed by a trigger, for one.
     unnamed: bool,
@@ -195,9 +201,12 @@ impl Session {
             // the values are temporary, and their end is reported with another statement
             return Ok(pins);
         }
-        if changes.foreign {
+        let follows_database =
+            |name: &[u8]| matches!(name, b"character_set_database" | b"collation_database");
+        if changes.foreign || statement.assigned_variables().any(follows_database) {
             pins |= Pins::SESSION_VARIABLE;
         }
+        pins |= self.take_over_others(held, changes.others).await?;
         if !changes.variables.is_empty() || changes.database.is_some() || changes.connection_charset {
             let mut variables = changes.variables;
             if changes.connection_charset && !changes.connection_collation {
@@ -229,6 +238,57 @@ impl Session {
         Ok(pins)
     }
 
+    /// Variables that no state names unless they are set.
+    async fn take_over_others(
+        &mut self,
+        held: &mut Held,
+        others: Vec<KeptVariable>,
+    ) -> Result<Pins, SessionError> {
+        let mut pins = Pins::empty();
+        for (name, value) in others {
+            let read = Box::pin(self.literal_of(held, &name, &value)).await;
+            let literal = match read {
+                Ok(literal) => literal,
+                Err(ConnectionError::Server { .. }) => None,
+                Err(error) => {
+                    return Err(SessionError::Fatal(lost(held.checkout.pool().instance(), &error)));
+                }
+            };
+            match literal {
+                Some((name, Some(literal))) => {
+                    self.change(held, |state| state.set_other(&name, &literal));
+                }
+                Some((name, None)) => self.change(held, |state| state.unset_other(&name)),
+                None => pins |= Pins::SESSION_VARIABLE,
+            }
+        }
+        Ok(pins)
+    }
+
+    /// A reported variable by the name that it travels under, and its value as SET takes it, `None` for the server's
+    /// own; nothing if it stays.
+    async fn literal_of(
+        &mut self,
+        held: &mut Held,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, ConnectionError> {
+        let (name, reported) = match variable::reported(name, held.checkout.server().version.flavour) {
+            Reported::Value(name) => (name, Some(value)),
+            Reported::Reads(name) => (name.as_bytes(), None),
+            Reported::Clock => {
+                self.leave(held);
+                let frozen = variable::frozen_clock(&mut held.checkout).await?;
+                return Ok(Some((name.to_vec(), frozen)));
+            }
+            Reported::Stays => return Ok(None),
+        };
+        self.leave(held);
+        let facts = Arc::clone(held.checkout.server());
+        let literal = facts.variables.literal(&mut held.checkout, name, reported).await?;
+        Ok(Some((name.to_vec(), Some(literal))))
+    }
+
     /// The same change for the session and for the connection it was made on.
     fn change_state(
         &mut self,
@@ -237,8 +297,7 @@ impl Session {
         database: Option<&Option<Vec<u8>>>,
         results_collation: Option<&[u8]>,
     ) {
-        let change = |state: &State| {
-            let mut state = state.clone();
+        self.change(held, |state| {
             for (id, value) in variables {
                 state.set(*id, value);
             }
@@ -248,12 +307,19 @@ impl Session {
             if let Some(collation) = results_collation {
                 state.set_results_collation(collation);
             }
+        });
+    }
+
+    fn change(&mut self, held: &mut Held, change: impl Fn(&mut State)) {
+        let changed = |state: &State| {
+            let mut state = state.clone();
+            change(&mut state);
             state
         };
-        let on_connection = self.gateway.share(change(held.checkout.state()));
+        let on_connection = self.gateway.share(changed(held.checkout.state()));
         held.checkout.set_state(on_connection);
         if let Some(wanted) = &self.wanted {
-            let primary = self.gateway.share(change(&wanted.primary));
+            let primary = self.gateway.share(changed(&wanted.primary));
             self.want(primary, wanted.dialect);
         }
     }
@@ -318,6 +384,7 @@ impl Session {
         if let (Some(mut read), Some(wanted)) = (read, &self.wanted) {
             let collation = results_collation(&assigned, &read, held);
             read.set_results_collation(&collation);
+            read.set_others_of(&wanted.primary);
             let dialect = wanted.dialect;
             let shared = self.gateway.share(read);
             held.checkout.set_state(Arc::clone(&shared));
@@ -365,7 +432,7 @@ impl Session {
             let want = Want {
                 class: self.class,
                 state: &state,
-                multi_statements: false,
+                user_variables: &Arc::default(),
                 thorough: true,
                 ride: None,
             };
@@ -419,7 +486,6 @@ fn read_changes(tracked: &[u8], flavour: Flavour) -> Changes {
                 | Record::TransactionState(_)
                 | Record::Unknown(_),
             ) => {}
-            // what cannot be read may be anything
             Err(_) => changes.foreign = true,
         }
     }
@@ -436,7 +502,7 @@ impl Changes {
         } else if KEPT.contains(&name) {
             self.kept.push((name.into(), value.into()));
         } else if !DERIVED.contains(&name) {
-            self.foreign = true;
+            self.others.push((name.into(), value.into()));
         }
     }
 }

@@ -39,9 +39,9 @@ impl Lexer {
             return Err(More);
         }
         self.before = Before::Other;
-        if body.first() == Some(&b'+')
-            && end.is_none_or(|end| has_variable(body.get(..end).unwrap_or_default()))
-        {
+        // a text in pieces knows no more of a long one than that it is one: what is long may set a variable
+        let may_set = |end| end > LONGEST_HINT || has_variable(body.get(..end).unwrap_or_default());
+        if body.first() == Some(&b'+') && end.is_none_or(may_set) {
             pass.variable_hint();
         }
         let Some(length) = end else {

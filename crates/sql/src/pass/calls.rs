@@ -1,6 +1,6 @@
 //! What a name in front of a parenthesis does.
 
-use super::{Level, Mode, Pass, Prev};
+use super::{Level, Mode, Pass, Prev, Verb};
 use crate::Effects;
 use crate::words::{self, Call, Keyword, Word};
 
@@ -43,6 +43,9 @@ impl Pass {
             return self.special_call(word.keyword);
         }
         self.raise(Level::Differs);
+        if word.call != Call::Differs {
+            self.called_in_set();
+        }
         false
     }
 
@@ -61,6 +64,14 @@ impl Pass {
         }
         self.record_chain();
         self.raise(Level::Differs);
+        self.called_in_set();
+    }
+
+    /// A function that is not built in, for all that is known.
+    fn called_in_set(&mut self) {
+        if self.at.verb == Verb::Set {
+            self.effect(Effects::FUNCTION_CALL);
+        }
     }
 
     fn special_call(&mut self, keyword: Keyword) -> bool {

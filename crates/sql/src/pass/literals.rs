@@ -152,6 +152,10 @@ impl Pass {
             return;
         }
         self.raise(Level::Write);
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'.');
+        if !raw.iter().all(plain) || self.names.add_user_variable(raw).is_err() {
+            self.effect(Effects::ODD_USER_VARIABLE);
+        }
         self.effect(if self.is_set_target() || self.at.verb == Verb::Get {
             Effects::USER_VARIABLE_WRITE
         } else if self.at.into || matches!(self.at.verb, Verb::Call | Verb::Load) {

@@ -19,7 +19,7 @@ use super::page::{Histogram, Labels, Page};
 type Row = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
 /// What is counted by namespace alone.
-const BY_NAMESPACE: [Row; 8] = [
+const BY_NAMESPACE: [Row; 9] = [
     ("weir_statements_to_primary", "Statements sent to a primary.", |c| &c.to_primary),
     ("weir_statements_to_replica", "Statements sent to a replica.", |c| &c.to_replica),
     (
@@ -35,6 +35,9 @@ const BY_NAMESPACE: [Row; 8] = [
     }),
     ("weir_state_round_trips", "Extra round trips to give a connection a session's state.", |c| {
         &c.state_round_trips
+    }),
+    ("weir_states_ahead", "Times that a session's state was set in the packet of its statement.", |c| {
+        &c.states_ahead
     }),
     ("weir_client_received_bytes", "Bytes received from clients.", |c| &c.bytes_in),
     ("weir_client_sent_bytes", "Bytes sent to clients.", |c| &c.bytes_out),

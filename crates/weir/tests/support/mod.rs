@@ -69,6 +69,12 @@ pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Two different ones.
+fn free_ports() -> [SocketAddr; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap())
+}
+
 /// The command, not started yet.
 pub fn command(folder: &Folder, clients: SocketAddr, http: SocketAddr) -> Command {
     let settings = format!(
@@ -90,7 +96,26 @@ pub fn command(folder: &Folder, clients: SocketAddr, http: SocketAddr) -> Comman
 impl Weir {
     /// Starts it and waits until it answers.
     pub fn start(folder: &Folder) -> Self {
-        let (clients, http) = (free_port(), free_port());
+        const ATTEMPTS: usize = 3;
+        for attempt in 1..=ATTEMPTS {
+            let mut weir = Self::spawn(folder);
+            // somebody may take a port meanwhile
+            let taken = |weir: &Self| weir.log().contains("another process listens there already");
+            let start = Instant::now();
+            while start.elapsed() < PATIENCE && !weir.log().contains("namespaces in force") && !taken(&weir) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if attempt == ATTEMPTS || !taken(&weir) {
+                weir.wait_for("namespaces in force");
+                return weir;
+            }
+            weir.child.wait().unwrap();
+        }
+        unreachable!("the last attempt returns or panics")
+    }
+
+    fn spawn(folder: &Folder) -> Self {
+        let [clients, http] = free_ports();
         let mut child = command(folder, clients, http).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -100,9 +125,7 @@ impl Weir {
                 lines.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let weir = Self { child, log, clients, http };
-        weir.wait_for("namespaces in force");
-        weir
+        Self { child, log, clients, http }
     }
 
     /// What it has logged so far.

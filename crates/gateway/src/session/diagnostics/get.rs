@@ -80,7 +80,7 @@ fn keyword<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 
 fn statement_item(item: &str, conditions: &Conditions, row_count: i64) -> Option<String> {
     match item {
-        "number" => Some(conditions.list.len().to_string()),
+        "number" => Some(unsigned(conditions.list.len())),
         "row_count" => Some(row_count.to_string()),
         _ => None,
     }
@@ -92,13 +92,23 @@ fn condition_item(item: &str, conditions: &Conditions, n: usize) -> Result<Optio
         return Err(Refused::new(code, "Invalid condition number").into());
     };
     Ok(match item {
-        "mysql_errno" => Some(condition.number.to_string()),
-        "returned_sqlstate" => Some(quoted(&condition.sqlstate)),
-        "message_text" => Some(quoted(&condition.message)),
+        "mysql_errno" => Some(unsigned(condition.number)),
+        "returned_sqlstate" => Some(text(&condition.sqlstate)),
+        "message_text" => Some(text(&condition.message)),
         "constraint_catalog" | "constraint_schema" | "constraint_name" | "catalog_name" | "schema_name"
-        | "table_name" | "column_name" | "cursor_name" => Some(quoted(b"")),
+        | "table_name" | "column_name" | "cursor_name" => Some(text(b"")),
         _ => None,
     })
+}
+
+/// As the servers give counts and numbers of errors.
+fn unsigned(number: impl std::fmt::Display) -> String {
+    format!("CAST({number} AS UNSIGNED)")
+}
+
+/// As the servers give texts. Characters beyond the charset become question marks there too.
+fn text(bytes: &[u8]) -> String {
+    format!("CONVERT({} USING utf8mb3)", quoted(bytes))
 }
 
 #[cfg(test)]
@@ -111,13 +121,14 @@ mod tests {
         let code = ErrorCode { number: 1062, sqlstate: *b"23000" };
         let one = Conditions::only_error(&ErrPacket { code, message: b"no" });
         for (text, set) in [
-            ("GET DIAGNOSTICS @n = NUMBER, @r=ROW_COUNT", "SET @n=1,@r=-1"),
+            ("GET DIAGNOSTICS @n = NUMBER, @r=ROW_COUNT", "SET @n=CAST(1 AS UNSIGNED),@r=-1"),
             (
                 "get current diagnostics condition 1 @s = RETURNED_SQLSTATE, @e = mysql_errno, @m=MESSAGE_TEXT;",
-                "SET @s=_utf8mb4 X'3233303030',@e=1062,@m=_utf8mb4 X'6E6F';",
+                "SET @s=CONVERT(_utf8mb4 X'3233303030' USING utf8mb3),@e=CAST(1062 AS UNSIGNED),\
+                 @m=CONVERT(_utf8mb4 X'6E6F' USING utf8mb3);",
             ),
-            ("GET DIAGNOSTICS @n = NUMBER; SELECT @n, ';'", "SET @n=1; SELECT @n, ';'"),
-            ("GET DIAGNOSTICS CONDITION 1 @t = TABLE_NAME", "SET @t=''"),
+            ("GET DIAGNOSTICS @n = NUMBER; SELECT @n, ';'", "SET @n=CAST(1 AS UNSIGNED); SELECT @n, ';'"),
+            ("GET DIAGNOSTICS CONDITION 1 @t = TABLE_NAME", "SET @t=CONVERT('' USING utf8mb3)"),
         ] {
             let asked = Diagnostics::read(text.as_bytes());
             assert_eq!(asked.and_then(|a| a.as_set(&one, -1).ok()).as_deref(), Some(set), "{text}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_plan::Target;
-use weir_sql::{Effects, Statement};
+use weir_sql::{Effects, Statement, analyze};
 use weir_wire::{
     Reader,
     framer::{HEADER_LEN, Header},
@@ -17,7 +17,7 @@ use crate::{
     client::Request,
     error::{Refused, SessionError},
     execute::Job,
-    session::{Session, pin::Pins},
+    session::Session,
 };
 use weir_backend::{Definition, Fact};
 
@@ -268,17 +268,24 @@ impl Session {
         packet_with(&mut packet, sequence, |w| {
             w.bytes(query_head(self.class.query_attributes)).bytes(set.as_bytes());
         });
-        let mut set = Statement::new();
-        set.kind = statement.kind;
-        set.access = statement.access;
-        set.effects = statement.effects.difference(Effects::READS_DIAGNOSTICS);
-        let job = Job { packet: &packet, statement: &set, expect: Expect::Results, prepared: None };
-        self.begin_pins(Pins::USER_VARIABLE);
-        let failed = self.execute(&job, Target::Primary).await?;
+        let Some(wanted) = &self.wanted else { return Ok(false) };
+        let mut meant = Statement::new();
+        analyze(set.as_bytes(), &wanted.dialect, &mut meant);
+        meant.effects |= statement.effects & Effects::KEEPS_DIAGNOSTICS;
+        let job = Job { packet: &packet, statement: &meant, expect: Expect::Results, prepared: None };
+        let (mut answer, _) = self.run_job(&job, Target::Primary).await?;
         if let Some(held) = &mut self.held {
             // there the SET was last, and not what it stands for
             held.checkout.set_last_statement(0);
         }
+        let failed = answer.summary.error.is_some();
+        if !failed && meant.statements == 1 {
+            // the words of the SET may be deprecated, those of the client are not
+            forget_warnings(&mut answer.rest);
+        }
+        let written = self.client.write(&answer.rest).await;
+        self.worker.recycle(answer.rest);
+        written?;
         Ok(failed)
     }
 
@@ -293,6 +300,17 @@ impl Session {
 
     fn select_was_last(&self) -> bool {
         self.diagnostics.found_at == self.diagnostics.number
+    }
+}
+
+/// Of an OK that counts no rows and gives no id.
+fn forget_warnings(answer: &mut [u8]) {
+    // behind the header: OK, rows, id, status
+    const WARNINGS: usize = HEADER_LEN + 5;
+    if let Some([0, 0, 0]) = answer.get(HEADER_LEN..HEADER_LEN + 3)
+        && let Some(warnings) = answer.get_mut(WARNINGS..WARNINGS + 2)
+    {
+        warnings.fill(0);
     }
 }
 

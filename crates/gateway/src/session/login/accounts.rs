@@ -233,7 +233,7 @@ async fn open_as(
         return Ok(());
     }
     let nothing = Arc::clone(pool.dialer().any_state());
-    let want = Want { class, state: &nothing, multi_statements: false, thorough: true, ride: None };
+    let want = Want { class, state: &nothing, user_variables: &Arc::default(), thorough: true, ride: None };
     pool.checkout(worker.id, &want).await?.give_back();
     Ok(())
 }
