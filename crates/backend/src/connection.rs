@@ -17,6 +17,7 @@ use weir_wire::{
 };
 
 use crate::{
+    control::KillUnderway,
     dial::ServerFacts,
     left::{Fact, Left, Memory, Numbers, Questions},
     pool::{Class, Lease},
@@ -147,6 +148,8 @@ pub struct Connection {
     broken: bool,
     /// Bytes came that nobody had asked for.
     overrun: bool,
+    /// A KILL of its statement is on its way.
+    pub(crate) kill: Option<KillUnderway>,
     /// Sessions whose statements were written behind the holder's, in order.
     riders: VecDeque<Waiter>,
     /// Bytes of their answers that were read already.
@@ -187,6 +190,7 @@ impl Connection {
             dirty: false,
             broken: false,
             overrun: false,
+            kill: None,
             riders: VecDeque::new(),
             leftover: Vec::new(),
             answer_due: false,
@@ -367,10 +371,10 @@ impl Connection {
         self.overrun = true;
     }
 
-    /// Was an exchange on it not brought to its end, or did more come than that?
+    /// Was an exchange on it not brought to its end, or did more come than that, or may a KILL still arrive?
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.broken || self.overrun
+        self.broken || self.overrun || self.kill.is_some()
     }
 
     /// Is it ready for a session that wants `state`, without any command before?

@@ -4,6 +4,7 @@ mod accounts;
 mod balance;
 mod checkout;
 mod connection;
+mod control;
 mod dial;
 mod health;
 mod left;
@@ -26,6 +27,7 @@ pub use accounts::{
 pub use balance::{Candidate, pick_replica};
 pub use checkout::{Checkout, CheckoutError};
 pub use connection::{Connection, ConnectionError, Goal, Reply};
+pub use control::{KillError, KillMode};
 pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};
 pub use health::{Health, HealthView};
 pub use left::{Fact, Left, Memory, Numbers, PerFact, Questions};

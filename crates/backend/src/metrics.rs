@@ -55,6 +55,8 @@ counters! {
     idle,
     /// Connections open now, those being dialed included.
     open,
+    /// Connections for KILL, beyond those: one or none.
+    control,
     /// Sessions waiting now.
     waiting,
 }

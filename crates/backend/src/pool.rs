@@ -22,6 +22,7 @@ use crate::{
     accounts::IdentityId,
     checkout::{Checkout, CheckoutError},
     connection::Connection,
+    control::Control,
     dial::Dialer,
     health::Health,
     left::{Fact, Memory},
@@ -124,6 +125,7 @@ pub struct Pool {
     health: Health,
     epoch: Instant,
     seed: AtomicU64,
+    control: Control,
 }
 
 /// A session's place in the queue. A session that leaves it, because its client did, passes on what it may have been
@@ -196,6 +198,7 @@ impl Pool {
             health: Health::new(now),
             epoch: now,
             seed: AtomicU64::new(0x9E37_79B9_7F4A_7C15),
+            control: Control::default(),
             options,
         })
     }
@@ -230,6 +233,14 @@ impl Pool {
         &self.options.dialer
     }
 
+    pub(crate) fn weak(&self) -> &Weak<Pool> {
+        &self.me
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Sessions that use or wait for a connection: what balancing goes by.
     #[must_use]
     pub fn load(&self) -> usize {
@@ -249,6 +260,7 @@ impl Pool {
             sum.waiting += shard.waiting() as u64;
         }
         sum.open = self.open.load(Ordering::SeqCst) as u64;
+        sum.control = u64::from(self.control.is_open());
         sum
     }
 
@@ -355,6 +367,7 @@ impl Pool {
     /// Closes idle connections and lets no new ones be made: the instance left the configuration.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        self.control.close();
         for shard in &self.shards {
             self.part_with(shard.retire(|_| true));
             shard.refuse_all(&CheckoutError::Closed { instance: self.instance().to_owned() }, self.epoch);
@@ -747,35 +760,6 @@ impl Pool {
             for shard in &self.shards {
                 shard.refuse_all(&refusal, self.epoch);
             }
-        }
-    }
-
-    /// Ends the statement that runs on a connection, through a connection of its own beyond the budget.
-    ///
-    /// # Errors
-    /// The instance cannot be reached, or refuses. That the connection is gone already is no error.
-    pub async fn kill_query(
-        &self,
-        thread_id: u32,
-        identity: IdentityId,
-    ) -> Result<(), crate::dial::DialError> {
-        let limit = self.options.settings.connect_timeout;
-        // whoever runs a statement may also kill it, which the slice's own account may not
-        let class = Class { identity, ..Class::default() };
-        let mut connection = match self.options.dialer.dial(class, limit).await {
-            Err(error) if !identity.is_service() => {
-                tracing::debug!(instance = self.instance(), %error, "KILL is sent by the slice's own account");
-                self.options.dialer.dial(Class::default(), limit).await?
-            }
-            dialed => dialed?,
-        };
-        match connection.query(&format!("KILL QUERY {thread_id}")).await {
-            Err(crate::connection::ConnectionError::Server { code, .. })
-                if code == weir_wire::error_code::NO_SUCH_THREAD =>
-            {
-                Ok(())
-            }
-            other => Ok(other.map(|_| ())?),
         }
     }
 

@@ -85,6 +85,9 @@ stored! {
         default access: UserAccess = UserAccess::ReadWrite;
         /// Read/write splitting: do reads outside transactions go to replicas?
         default split: bool = true;
+        /// May the user see and end (KILL) the sessions of all users of all namespaces at the gateway, and ask it `SHOW WEIR …`?
+        /// Without it, only sessions of the same user in the same namespace.
+        default admin: bool = false;
     }
 
     /// What holds for the accounts of the server, where `users = "server"`. The account of the slice then only reads the

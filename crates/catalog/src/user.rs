@@ -17,6 +17,8 @@ pub struct User {
     pub access: UserAccess,
     /// Read/write splitting: reads to replicas. Off: everything goes to the primary.
     pub split: bool,
+    /// May it see and end everybody's sessions at this gateway?
+    pub admin: bool,
 }
 
 choice! {

@@ -1,4 +1,4 @@
-//! What Weir holds: sessions, connections, files, threads of servers. After whatever happened it must hold what it held
+//! What Weir holds: sessions, connections, files, threads of servers; but for connections for KILL, which it keeps. After whatever happened it must hold what it held
 //! before.
 
 use std::fmt;
@@ -25,8 +25,8 @@ pub struct Balance {
     pub connections: u64,
     /// Open files of the process.
     pub files: usize,
-    /// Threads of Weir's account at each server.
-    pub threads: Vec<u64>,
+    /// Threads of Weir's account at all servers.
+    pub threads: u64,
 }
 
 impl Balance {
@@ -51,15 +51,17 @@ impl Balance {
             }
         };
         let threads = (0..cluster.instances().len())
-            .map(|index| cluster.value(index, &query)?.parse().context("a count that is no number"))
-            .collect::<Result<_>>()?;
+            .map(|index| cluster.value(index, &query)?.parse::<u64>().context("a count that is no number"))
+            .sum::<Result<u64>>()?;
+        let control = count("weir_pool_control");
+        let files = files.saturating_sub(usize::try_from(control)?);
         Ok(Balance {
             sessions: count("weir_client_connections"),
             checkouts: count("weir_pool_in_use"),
             waiting: count("weir_pool_waiting"),
             connections: count("weir_pool_open"),
             files,
-            threads,
+            threads: threads.saturating_sub(control),
         })
     }
 
@@ -89,7 +91,7 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} sessions, {} checkouts, {} waiting, {} connections to servers, {} open files, {:?} threads of servers",
+            "{} sessions, {} checkouts, {} waiting, {} connections to servers, {} open files, {} threads of servers",
             self.sessions, self.checkouts, self.waiting, self.connections, self.files, self.threads
         )
     }

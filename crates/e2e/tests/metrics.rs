@@ -400,6 +400,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("weir_pool_waits", "counter"),
     ("weir_pool_wait_seconds", "counter"),
     ("weir_pool_timeouts", "counter"),
+    ("weir_pool_control", "gauge"),
     ("weir_pool_open", "gauge"),
     ("weir_pool_idle", "gauge"),
     ("weir_pool_in_use", "gauge"),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use weir_backend::Stream;
+use weir_backend::{KillMode, Stream};
 use weir_wire::{
     Malformed,
     framer::{HEADER_LEN, Header},
@@ -18,7 +18,7 @@ use weir_wire::{
 };
 
 use crate::{
-    handle::{Handle, Phase, Signal},
+    handle::{Handle, Phase, Signal, Told},
     worker::Worker,
 };
 
@@ -51,6 +51,21 @@ pub enum ClientError {
     /// The session was told to stop waiting.
     #[error("the session was told to end: {0:?}")]
     Told(Signal),
+    /// The same, while the client did not take its answer: nothing more can be said to it.
+    #[error("the session was told to end while its client took nothing: {0:?}")]
+    ToldWhileWriting(Signal),
+    /// The statement was told to end, by a KILL QUERY.
+    #[error("the statement was told to end")]
+    StatementTold(KillMode),
+}
+
+impl From<Told> for ClientError {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::End(signal) => Self::Told(signal),
+            Told::EndStatement(mode) => Self::StatementTold(mode),
+        }
+    }
 }
 
 /// A request as it lies in its buffer.
@@ -275,6 +290,14 @@ impl Client {
         Ok(())
     }
 
+    /// While a statement waits or runs: should the session end, or the statement? See [`poll_gone`](Self::poll_gone).
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        match self.handle.poll_told(cx) {
+            Poll::Ready(told) => Poll::Ready(told.into()),
+            Poll::Pending => self.poll_gone(cx),
+        }
+    }
+
     /// While a statement waits or runs: has the client gone? What it sends meanwhile is read ahead, up to a bound; who has
     /// sent that much is there. Costs nothing while nothing comes.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
@@ -326,7 +349,7 @@ impl Client {
                         }
                         let signal = self.handle.signal();
                         if matches!(signal, Signal::WriteTimeout | Signal::Killed | Signal::Stop) {
-                            return Poll::Ready(Err(ClientError::Told(signal)));
+                            return Poll::Ready(Err(ClientError::ToldWhileWriting(signal)));
                         }
                         return Poll::Pending;
                     }

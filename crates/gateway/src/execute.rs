@@ -22,7 +22,7 @@ use weir_wire::{
 use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
-    handle::Running,
+    handle::{Signal, Told},
     in_flight::Share,
     metrics::bump,
     session::{Held, Session},
@@ -98,14 +98,35 @@ fn is_going_away(number: u16) -> bool {
     matches!(number, 1053 | 1927)
 }
 
-/// Waits for something, unless the client goes meanwhile.
-async fn unless_gone<T>(client: &mut Client, what: impl Future<Output = T>) -> Result<T, ClientError> {
+/// Waits for a connection, unless the client goes meanwhile, or is told to: then the statement never runs.
+async fn unless_over<T>(client: &mut Client, what: impl Future<Output = T>) -> Result<T, SessionError> {
     let mut what = pin!(what);
-    poll_fn(|cx| match what.as_mut().poll(cx) {
+    let waited = poll_fn(|cx| match what.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => client.poll_gone(cx).map(Err),
+        Poll::Pending => client.poll_end(cx).map(Err),
+    });
+    waited.await.map_err(|error| match error {
+        ClientError::Told(signal) => not_run(Told::End(signal)),
+        ClientError::StatementTold(mode) => not_run(Told::EndStatement(mode)),
+        error => error.into(),
     })
-    .await
+}
+
+/// What a statement ends with that was told to end before any server saw it.
+pub(crate) fn not_run(told: Told) -> SessionError {
+    match told {
+        Told::EndStatement(_) => SessionError::Refused(interrupted()),
+        Told::End(Signal::Killed) => SessionError::Fatal(interrupted()),
+        Told::End(_) => SessionError::Fatal(Refused::new(
+            weir_wire::error_code::SERVER_SHUTDOWN,
+            "Server shutdown in progress",
+        )),
+    }
+}
+
+/// The servers' own words.
+pub(crate) fn interrupted() -> Refused {
+    Refused::new(weir_wire::error_code::QUERY_INTERRUPTED, "Query execution was interrupted")
 }
 
 impl Session {
@@ -159,16 +180,14 @@ impl Session {
                 Some(held) => held,
                 None => self.checkout(target, job, failed.as_ref()).await?,
             };
-            self.handle.set_running(Some(Running {
-                pool: Arc::clone(held.checkout.pool()),
-                thread_id: held.checkout.thread_id(),
-                identity: held.checkout.class().identity,
-            }));
             let sent = Instant::now();
             let ready = match held.checkout.answer_due() {
                 // another session's write took the statement along
                 true => Ok(None),
-                false => self.make_ready(&mut held, job, fresh, Packing::Together).await,
+                false => match self.ready_unless_told(&mut held, job, fresh).await {
+                    Ok(ready) => ready,
+                    Err(told) => return Err(self.walk_away(held, not_run(told))),
+                },
             };
             let attempt = match ready {
                 Ok(ahead) => match self.exchange(&mut held, job, ahead, fresh).await {
@@ -232,6 +251,9 @@ impl Session {
             if retries > MOST_RETRIES {
                 return Err(self.connection_lost(held, fresh, &error));
             }
+            if let Some(mode) = self.handle.interrupted() {
+                return Err(not_run(Told::EndStatement(mode)));
+            }
             bump(&self.tenant.counters(self.worker.id).retried, 1);
             // where one connection ends, the others may: the next attempt goes elsewhere if it can
             failed = Some(Arc::clone(held.checkout.pool()));
@@ -280,12 +302,12 @@ impl Session {
                 .may_ride(job)
                 .then(|| Ride { packet: job.packet, definition: job.prepared.map(|p| p.definition) }),
         };
-        let checkout = match unless_gone(&mut self.client, pool.checkout(self.worker.id, &want)).await? {
+        let checkout = match unless_over(&mut self.client, pool.checkout(self.worker.id, &want)).await? {
             // a replica may not know yet what became of an account
             Err(CheckoutError::Down { .. } | CheckoutError::Refused(_)) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
                 let lent = self.tenant.primary.checkout(self.worker.id, &want);
-                let checkout = unless_gone(&mut self.client, lent).await??;
+                let checkout = unless_over(&mut self.client, lent).await??;
                 return Ok(self.hold(checkout, Target::Primary));
             }
             other => other?,
@@ -309,22 +331,44 @@ impl Session {
             && text_of(job.packet, self.class.query_attributes).is_none_or(|(_, text)| !has_semicolon(text))
     }
 
-    /// The session ends while a statement runs. If it is the client who left, the statement is killed: the server would
-    /// not notice until it has an answer to send. The connection stays lent until then, and is closed.
+    /// Nobody waits for the statement any more. If it is since the client left, or the session was killed, the statement is
+    /// killed too: the server would not notice until it has an answer to send. The connection stays lent until then, and
+    /// is closed.
     pub(super) fn walk_away(&mut self, held: Held, error: SessionError) -> SessionError {
-        self.handle.set_running(None);
-        if matches!(error, SessionError::Client(_)) {
+        let left = matches!(error, SessionError::Client(_));
+        if left {
             bump(&self.tenant.counters(self.worker.id).abandoned, 1);
+        }
+        let mode = self.handle.interrupted();
+        if left || mode.is_some() || self.handle.signal() == Signal::Killed {
+            let mut checkout = held.checkout;
             tokio::spawn(async move {
-                let checkout = held.checkout;
-                let identity = checkout.class().identity;
-                if let Err(error) = checkout.pool().kill_query(checkout.thread_id(), identity).await {
-                    let instance = checkout.pool().instance();
-                    tracing::warn!(instance, %error, "the statement of a client that left could not be killed");
-                }
+                checkout.kill_statement(mode.unwrap_or_default());
+                // what a KILL that comes too late might hit is closed with the connection
+                checkout.kill_answered(true).await;
             });
         }
         error
+    }
+
+    /// Makes the connection ready, unless the session is told to end, or its statement before it was sent.
+    async fn ready_unless_told(
+        &mut self,
+        held: &mut Held,
+        job: &Job<'_>,
+        fresh: bool,
+    ) -> Result<Result<Option<Goal>, ConnectionError>, Told> {
+        let handle = Arc::clone(&self.handle);
+        let mut ready = pin!(self.make_ready(held, job, fresh, Packing::Together));
+        poll_fn(|cx| match ready.as_mut().poll(cx) {
+            Poll::Ready(ready) => Poll::Ready(Ok(ready)),
+            Poll::Pending => match handle.poll_told(cx) {
+                // what the session holds is not given up for a statement
+                Poll::Ready(Told::EndStatement(_)) if !fresh => Poll::Pending,
+                told => told.map(Err),
+            },
+        })
+        .await
     }
 
     /// The server refused the state that the session wants; the statement was never sent.
@@ -357,7 +401,6 @@ impl Session {
         error: &ConnectionError,
     ) -> SessionError {
         let refused = lost(held.checkout.pool().instance(), error);
-        self.handle.set_running(None);
         drop(held);
         if fresh { SessionError::Refused(refused) } else { SessionError::Fatal(refused) }
     }

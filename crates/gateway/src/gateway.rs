@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,15 +17,12 @@ use weir_backend::{
 
 use crate::{
     handle::{Handle, Phase, Signal},
+    id::{GatewayNumber, SessionIds},
     in_flight::InFlight,
     session::login::LoginKeys,
     tenant::Tenants,
     worker::{TICK, Worker},
 };
-
-/// Ids of sessions are far above those of the servers' connections: who takes the one for the other in a KILL hits
-/// nobody.
-const FIRST_ID: u32 = 1 << 30;
 
 /// Upper bounds of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub struct Gateway {
     definitions: Interner<Definition>,
     sessions: Mutex<HashMap<u32, Arc<Handle>>>,
     connections: AtomicUsize,
-    next_id: AtomicU32,
+    ids: SessionIds,
     /// What large requests and answers may take.
     pub in_flight: InFlight,
     draining: AtomicBool,
@@ -62,6 +59,7 @@ impl Gateway {
     /// A gateway without clients.
     #[must_use]
     pub fn new(
+        number: GatewayNumber,
         limits: ProcessLimits,
         keys: LoginKeys,
         workers: usize,
@@ -78,7 +76,7 @@ impl Gateway {
             definitions: Interner::default(),
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
-            next_id: AtomicU32::new(FIRST_ID),
+            ids: SessionIds::new(number),
             in_flight: InFlight::new(limits.bytes_in_flight),
             draining: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits),
@@ -149,8 +147,8 @@ impl Gateway {
         worker.sessions.fetch_add(1, Ordering::Relaxed);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = loop {
-            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            if id >= FIRST_ID && !sessions.contains_key(&id) {
+            let id = self.ids.next();
+            if !sessions.contains_key(&id) {
                 break Arc::new(Handle::new(id, worker.now()));
             }
         };
@@ -165,6 +163,12 @@ impl Gateway {
             worker.sessions.fetch_sub(1, Ordering::Relaxed);
             self.connections.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Its number, which is a part of its sessions' ids.
+    #[must_use]
+    pub fn number(&self) -> GatewayNumber {
+        self.ids.gateway()
     }
 
     /// The session with this id.

@@ -1,15 +1,16 @@
 //! What others may know of a session and do to it: its phase, since when, and a signal that ends its waiting.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use atomic_waker::AtomicWaker;
-use weir_backend::{IdentityId, Pool};
+use weir_backend::KillMode;
 
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +64,19 @@ impl Signal {
     }
 }
 
-/// The statement that a session runs now, for KILL.
-#[derive(Clone, Debug)]
-pub struct Running {
-    /// Where.
-    pub pool: Arc<Pool>,
-    /// The server's id of the connection.
-    pub thread_id: u32,
-    /// Whom the connection is logged in as.
-    pub identity: IdentityId,
+/// What a session that waits is told: to end, or to end its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The session.
+    End(Signal),
+    /// The statement at hand.
+    EndStatement(KillMode),
 }
+
+/// No statement is to end.
+const NO_INTERRUPT: u8 = 0;
+const INTERRUPT_HARD: u8 = 1;
+const INTERRUPT_SOFT: u8 = 2;
 
 /// See the module's text. One for each session; no bigger than it must be, for there are many.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub struct Handle {
     pub id: u32,
     phase: AtomicU8,
     signal: AtomicU8,
+    /// KILL QUERY of the statement at hand.
+    interrupt: AtomicU8,
     /// Tick at which the phase began.
     since: AtomicU32,
     /// Ticks of idleness after which the session ends.
@@ -92,8 +98,6 @@ pub struct Handle {
 #[derive(Debug, Default)]
 struct About {
     login: Option<Login>,
-    running: Option<Running>,
-    kills: u32,
 }
 
 /// Who a session belongs to.
@@ -113,6 +117,7 @@ impl Handle {
             id,
             phase: AtomicU8::new(Phase::Login as u8),
             signal: AtomicU8::new(Signal::None as u8),
+            interrupt: AtomicU8::new(NO_INTERRUPT),
             since: AtomicU32::new(tick),
             idle_limit: AtomicU32::new(u32::MAX),
             waker: AtomicWaker::new(),
@@ -163,6 +168,51 @@ impl Handle {
         self.waker.wake();
     }
 
+    /// The statement at hand is to end; without one nothing happens.
+    pub fn interrupt(&self, mode: KillMode) {
+        if matches!(self.phase().0, Phase::Busy | Phase::Writing | Phase::Reading) {
+            let mode = if mode == KillMode::Soft { INTERRUPT_SOFT } else { INTERRUPT_HARD };
+            self.interrupt.store(mode, Ordering::SeqCst);
+            self.waker.wake();
+        }
+    }
+
+    /// A statement begins: what was meant for the one before does not concern it.
+    pub fn begin_statement(&self, tick: u32) {
+        self.interrupt.store(NO_INTERRUPT, Ordering::Relaxed);
+        self.enter(Phase::Busy, tick);
+    }
+
+    /// Is the statement at hand to end?
+    #[must_use]
+    pub fn interrupted(&self) -> Option<KillMode> {
+        match self.interrupt.load(Ordering::SeqCst) {
+            NO_INTERRUPT => None,
+            INTERRUPT_SOFT => Some(KillMode::Soft),
+            _ => Some(KillMode::Hard),
+        }
+    }
+
+    /// At every wait but those for the client: was the session told to end, or its statement?
+    pub fn poll_told(&self, cx: &Context<'_>) -> Poll<Told> {
+        self.waker.register(cx.waker());
+        match (self.signal(), self.interrupted()) {
+            (signal @ (Signal::Killed | Signal::Stop), _) => Poll::Ready(Told::End(signal)),
+            (_, Some(mode)) => Poll::Ready(Told::EndStatement(mode)),
+            (_, None) => Poll::Pending,
+        }
+    }
+
+    /// Waits for something that may be given up at any moment, unless the session is told to end, or its statement.
+    pub async fn unless_told<T>(&self, what: impl Future<Output = T>) -> Result<T, Told> {
+        let mut what = pin!(what);
+        std::future::poll_fn(|cx| match what.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_told(cx).map(Err),
+        })
+        .await
+    }
+
     /// The session has acted on its signal and goes on.
     pub fn clear(&self) {
         self.signal.store(Signal::None as u8, Ordering::Release);
@@ -182,28 +232,5 @@ impl Handle {
     #[must_use]
     pub fn login(&self) -> Option<Login> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner).login.clone()
-    }
-
-    /// Where its statement runs from now on. `true` if a KILL is on its way to where it ran until now.
-    pub fn set_running(&self, running: Option<Running>) -> bool {
-        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        about.running = running;
-        about.kills > 0
-    }
-
-    /// Where its statement runs, for a KILL: until [`kill_answered`](Self::kill_answered) nobody else gets that
-    /// connection.
-    #[must_use]
-    pub fn aim(&self) -> Option<Running> {
-        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = about.running.clone();
-        about.kills += u32::from(running.is_some());
-        running
-    }
-
-    /// The KILL has arrived.
-    pub fn kill_answered(&self) {
-        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        about.kills = about.kills.saturating_sub(1);
     }
 }

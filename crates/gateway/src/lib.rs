@@ -7,6 +7,7 @@ mod error;
 mod execute;
 pub mod gateway;
 pub mod handle;
+pub mod id;
 mod in_flight;
 pub mod listener;
 pub mod metrics;
@@ -17,5 +18,6 @@ pub mod tenant;
 pub mod worker;
 
 pub use gateway::{Gateway, ProcessLimits};
+pub use id::GatewayNumber;
 pub use in_flight::{InFlight, Share};
 pub use session::Session;

@@ -159,7 +159,7 @@ impl Session {
     async fn next_command(&mut self) -> Result<(), SessionError> {
         self.rest();
         let mut request = self.client.request(0).await?;
-        self.handle.enter(Phase::Busy, self.worker.now());
+        self.handle.begin_statement(self.worker.now());
         self.refresh()?;
         let served = self.serve(&mut request).await;
         self.client.done(request);
@@ -239,6 +239,7 @@ impl Session {
             Command::SetOption(option) => self.set_option(option).await,
             Command::ResetConnection => Box::pin(self.reset()).await,
             Command::ChangeUser(_) => Box::pin(self.change_user(request)).await,
+            Command::ProcessKill(id) => self.process_kill(id).await,
             Command::Unserved(_) => Err(Refused::new(error_code::UNKNOWN_COM, "Unknown command").into()),
         }
     }
@@ -324,8 +325,6 @@ impl Session {
     /// Ends the hold on a connection; `dirty` if something is set on it that only a reset takes away.
     pub(crate) fn let_go(&mut self, mut held: Held, dirty: bool) {
         self.leave(&mut held);
-        // a KILL that is on its way to this connection must not hit the next session's statement
-        let kill_on_its_way = self.handle.set_running(None);
         if dirty {
             held.checkout.mark_dirty();
         }
@@ -334,7 +333,7 @@ impl Session {
         }
         // a reset does not take back roles and profiles on MariaDB
         let survives_reset = self.pins.intersects(Pins::ROLE | Pins::PROFILING);
-        if kill_on_its_way || survives_reset {
+        if survives_reset {
             held.checkout.exchange_begins();
         }
         held.checkout.give_back();

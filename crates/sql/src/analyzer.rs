@@ -27,6 +27,7 @@ fn conclude(statement: &mut Statement) {
     statement.effects = found.effects;
     statement.statements = found.statements;
     statement.kill = found.kill;
+    statement.weir = found.weir;
     statement.digest = found.digest;
 }
 

@@ -16,5 +16,6 @@ mod words;
 
 pub use analyzer::{Analyzer, analyze, fingerprint};
 pub use statement::{
-    Access, ClientCharset, Dialect, Effects, Flavour, HighBytes, Hint, Kill, Kind, Statement, TransactionStep,
+    Access, ClientCharset, Dialect, Effects, Flavour, HighBytes, Hint, Kill, Kind, ShowWeir, Statement,
+    TransactionStep,
 };

@@ -21,7 +21,7 @@ use crate::lexer::Lower;
 use crate::names::Names;
 use crate::normal::Normal;
 use crate::words::{self, Call, Keyword, Word};
-use crate::{Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, TransactionStep};
+use crate::{Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, ShowWeir, TransactionStep};
 
 pub(crate) use literals::Capture;
 use names::Chain;
@@ -117,6 +117,7 @@ pub(crate) struct Found {
     pub(crate) effects: Effects,
     pub(crate) statements: u32,
     pub(crate) kill: Option<Kill>,
+    pub(crate) weir: Option<ShowWeir>,
     pub(crate) digest: u64,
 }
 
@@ -138,6 +139,7 @@ pub(crate) struct Pass {
     kind: Kind,
     transaction: TransactionStep,
     kill: Option<Kill>,
+    weir: Option<ShowWeir>,
     statements: u32,
     worst: Level,
     /// What a nested text does: see [`Capture`].
@@ -154,6 +156,7 @@ struct Current {
     level: Level,
     transaction: TransactionStep,
     kill: Option<Kill>,
+    weir: Option<ShowWeir>,
     /// Tokens of it so far.
     tokens: u32,
     /// `INTO` was seen: variables that follow are assigned.
@@ -173,6 +176,7 @@ impl Current {
         level: Level::Read,
         transaction: TransactionStep::None,
         kill: None,
+        weir: None,
         tokens: 0,
         into: false,
         locking: false,
@@ -210,6 +214,7 @@ impl Pass {
             kind: Kind::Empty,
             transaction: TransactionStep::None,
             kill: None,
+            weir: None,
             statements: 0,
             worst: Level::Read,
             capture: Capture::Off,
@@ -229,6 +234,7 @@ impl Pass {
         self.kind = Kind::Empty;
         self.transaction = TransactionStep::None;
         self.kill = None;
+        self.weir = None;
         self.statements = 0;
         self.worst = Level::Read;
         self.depth = depth;
@@ -275,6 +281,7 @@ impl Pass {
             effects: self.effects,
             statements: self.statements,
             kill: self.kill,
+            weir: self.weir,
             digest: self.normal.digest(),
         }
     }
@@ -518,6 +525,9 @@ impl Pass {
             }
             if self.at.kill.is_some() {
                 self.kill = self.at.kill;
+            }
+            if self.at.weir.is_some() {
+                self.weir = self.at.weir;
             }
         }
     }

@@ -238,6 +238,23 @@ pub struct Kill {
     pub id: Option<u64>,
     /// `KILL QUERY`: the statement only.
     pub query_only: bool,
+    /// MariaDB's `KILL SOFT`.
+    pub soft: bool,
+}
+
+/// `SHOW WEIR ...`: what Weir itself is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShowWeir {
+    /// `SHOW WEIR SESSIONS`.
+    Sessions,
+    /// `SHOW WEIR POOLS`.
+    Pools,
+    /// `SHOW WEIR PREPARED`.
+    Prepared,
+    /// `SHOW WEIR PINS`.
+    Pins,
+    /// Something else behind `SHOW WEIR`.
+    Unknown,
 }
 
 /// What one pass over a text found. Kept and used again, it stops allocating.
@@ -260,6 +277,8 @@ pub struct Statement {
     pub statements: u32,
     /// The last `KILL` of the text.
     pub kill: Option<Kill>,
+    /// The last `SHOW WEIR` of the text.
+    pub weir: Option<ShowWeir>,
     /// xxh3 of the fingerprint; the same in every release.
     pub digest: u64,
     /// The state machine, kept here for its memory and for the names that it found.
@@ -283,6 +302,7 @@ impl Statement {
             effects: Effects::empty(),
             statements: 0,
             kill: None,
+            weir: None,
             digest: 0,
             pass: Pass::new(),
         }
@@ -297,6 +317,7 @@ impl Statement {
         self.effects = Effects::empty();
         self.statements = 0;
         self.kill = None;
+        self.weir = None;
         self.digest = 0;
         self.pass.names.clear();
     }
@@ -336,6 +357,7 @@ impl std::fmt::Debug for Statement {
             .field("effects", &self.effects)
             .field("statements", &self.statements)
             .field("kill", &self.kill)
+            .field("weir", &self.weir)
             .field("digest", &self.digest)
             .field("databases", &self.databases().map(text).collect::<Vec<_>>())
             .field("variables", &self.assigned_variables().map(text).collect::<Vec<_>>())

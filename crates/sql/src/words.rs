@@ -129,6 +129,7 @@ words! {
     Warnings "warnings" Unknown; When "when" Grammar; Where "where" Grammar; Window "window" Unknown; Within "within" Unknown;
     Work "work" Unknown; Write "write" Unknown; Xor "xor" Grammar; Qualify "qualify" Infix; Primary "primary" Unknown;
     Minus "minus" Unknown; Hard "hard" Unknown; Soft "soft" Unknown; Id "id" Unknown; Next "next" Unknown; Oj "oj" Unknown;
+    Weir "weir" Unknown; Sessions "sessions" Unknown; Pools "pools" Unknown; Prepared "prepared" Unknown; Pins "pins" Unknown;
     Rollup "rollup" Unknown; Body "body" Unknown; Diagnostics "diagnostics" Unknown; Component "component" Unknown; Reference "reference" Unknown;
     // functions with an effect or an answer of their own
     JsonTable "json_table" Pure; GetLock "get_lock" Special; ReleaseLock "release_lock" Special;

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{MARIADB, MYSQL, Seen, joined, seen};
-use weir_sql::{Access, ClientCharset, Dialect, Effects, Hint, Kill, TransactionStep};
+use weir_sql::{Access, ClientCharset, Dialect, Effects, Hint, Kill, ShowWeir, TransactionStep};
 
 fn names(effects: Effects) -> String {
     if effects.is_empty() {
@@ -198,8 +198,9 @@ fn statements_are_counted_where_the_server_splits() {
 
 #[test]
 fn kill_gives_its_id_only_when_it_is_a_plain_number() {
-    let connection = |id| Some(Kill { id, query_only: false });
-    let query = |id| Some(Kill { id, query_only: true });
+    let connection = |id| Some(Kill { id, query_only: false, soft: false });
+    let query = |id| Some(Kill { id, query_only: true, soft: false });
+    let soft = |id, query_only| Some(Kill { id, query_only, soft: true });
     check(
         &[
             ("KILL 5", connection(Some(5))),
@@ -207,7 +208,8 @@ fn kill_gives_its_id_only_when_it_is_a_plain_number() {
             ("kill query 18446744073709551615", query(Some(u64::MAX))),
             ("KILL QUERY 18446744073709551616", query(None)),
             ("KILL HARD QUERY 5", query(Some(5))),
-            ("KILL SOFT CONNECTION 5;", connection(Some(5))),
+            ("KILL SOFT CONNECTION 5;", soft(Some(5), false)),
+            ("KILL SOFT QUERY 5", soft(Some(5), true)),
             ("KILL QUERY ID 5", query(None)),
             ("KILL USER x", connection(None)),
             ("KILL @a", connection(None)),
@@ -221,6 +223,27 @@ fn kill_gives_its_id_only_when_it_is_a_plain_number() {
             ("SELECT 1", None),
         ],
         |seen| seen.kill,
+    );
+}
+
+#[test]
+fn show_weir_is_a_statement_of_its_own() {
+    check(
+        &[
+            ("SHOW WEIR SESSIONS", Some(ShowWeir::Sessions)),
+            (" show /* all */ weir Pools ;", Some(ShowWeir::Pools)),
+            ("SHOW WEIR PREPARED", Some(ShowWeir::Prepared)),
+            ("SHOW WEIR PINS", Some(ShowWeir::Pins)),
+            ("SELECT 1; SHOW WEIR PINS", Some(ShowWeir::Pins)),
+            ("SHOW WEIR", Some(ShowWeir::Unknown)),
+            ("SHOW WEIR tables", Some(ShowWeir::Unknown)),
+            ("SHOW WEIR PINS LIKE 'a'", Some(ShowWeir::Unknown)),
+            ("SHOW WEIR PINS SESSIONS", Some(ShowWeir::Unknown)),
+            ("SHOW TABLES FROM weir", None),
+            ("SHOW STATUS LIKE 'weir'", None),
+            ("SELECT weir FROM sessions", None),
+        ],
+        |seen| seen.weir,
     );
 }
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use weir_backend::{Pool, TlsError, state::Interner, tls_settings};
 use weir_catalog::snapshot::Snapshot;
 use weir_gateway::{
-    Gateway, ProcessLimits,
+    Gateway, GatewayNumber, ProcessLimits,
     build::{Materials, build},
     listener::{Bound, ClientTls, ListenAddress, Listener, bind},
     run::{Workers, start_workers},
@@ -32,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) struct Parts {
     /// Threads that serve clients.
     pub workers: usize,
+    /// Its number among the gateways in front of the same servers.
+    pub number: GatewayNumber,
     /// Where the gateway stands: replicas of the same zone are preferred.
     pub zone: Option<String>,
     /// Upper bounds of the process.
@@ -102,7 +104,8 @@ impl Assembled {
         let built = build(without_broken_tls(snapshot), None, &materials)?;
         let states = Arc::clone(&materials.states);
         let keys = LoginKeys::new(rsa);
-        let gateway = Arc::new(Gateway::new(parts.limits, keys, parts.workers, states, built.tenants));
+        let gateway =
+            Arc::new(Gateway::new(parts.number, parts.limits, keys, parts.workers, states, built.tenants));
         let workers = start_workers(&gateway).context("the workers cannot be started")?;
         workers.probe(&built.new_pools);
         workers.follow(&built.new_accounts);
@@ -291,6 +294,7 @@ mod tests {
     fn parts(data_dir: &Path) -> Parts {
         Parts {
             workers: 1,
+            number: GatewayNumber::default(),
             zone: None,
             limits: ProcessLimits {
                 client_connections: 10,

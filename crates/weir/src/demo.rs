@@ -24,7 +24,7 @@ use weir_catalog::{
     surroundings::{Exposure, Imagined, SecretFile},
 };
 use weir_gateway::{
-    ProcessLimits,
+    GatewayNumber, ProcessLimits,
     listener::{ClientTls, ListenAddress},
 };
 
@@ -179,6 +179,7 @@ fn assemble(arguments: &Arguments, account: Secret, password: &str, folder: &Pat
     let snapshot = Snapshot::build(1, vec![admitted]).map_err(refused)?;
     let parts = Parts {
         workers: 2,
+        number: GatewayNumber::default(),
         zone: None,
         limits: ProcessLimits {
             client_connections: 1000,

@@ -20,6 +20,7 @@ use weir_catalog::{
     problem::{Place, Problem},
     stored,
 };
+use weir_gateway::GatewayNumber;
 use weir_store::Machine;
 use weir_wire::server_version::{Flavour, ServerVersion};
 
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub drain_timeout: Duration,
     /// Where this gateway stands.
     pub zone: Option<String>,
+    /// Its number among the gateways in front of the same servers.
+    pub gateway_number: GatewayNumber,
 }
 
 /// A place where clients arrive.
@@ -149,6 +152,10 @@ stored! {
         default drain_timeout: Duration = Duration::from_secs(30), within (Duration::ZERO, Duration::from_secs(86_400));
         /// Where this gateway stands: replicas in the same zone are preferred.
         optional zone: Zone;
+        /// Number of this gateway, another one for each gateway in front of the same servers: the connection ids that clients
+        /// see carry it in their first eight bits (64 + the number), the other 24 count. A KILL at the wrong gateway then
+        /// hits nobody, and its error 1094 names the right one.
+        default gateway_number: u32 = 0, within (0, 191);
         /// Places where clients arrive. Without any, there is one with the defaults.
         list listeners: ListenerDraft;
         /// Keys that clients meet. Read again on HUP.

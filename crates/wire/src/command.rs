@@ -86,6 +86,8 @@ pub enum Command<'a> {
     SetOption(u16),
     /// Forgets all state of the session, keeps its user.
     ResetConnection,
+    /// Ends the connection with this id.
+    ProcessKill(u32),
     /// A command that Weir does not serve (replication, clone, shutdown, ...).
     Unserved(u8),
 }
@@ -140,6 +142,7 @@ impl<'a> Command<'a> {
             }
             com::SET_OPTION => Self::SetOption(r.u16("option")?),
             com::RESET_CONNECTION => Self::ResetConnection,
+            com::PROCESS_KILL => Self::ProcessKill(r.u32("connection id")?),
             other => Self::Unserved(other),
         })
     }
@@ -153,7 +156,13 @@ mod tests {
     fn every_cut_of_a_fixed_command_is_malformed_and_never_panics() {
         let execute = [com::STMT_EXECUTE, 1, 0, 0, 0, 0, 1, 0, 0, 0];
         let fetch = [com::STMT_FETCH, 1, 0, 0, 0, 9, 0, 0, 0];
-        for whole in [&execute[..], &fetch, &[com::STMT_CLOSE, 1, 0, 0, 0], &[com::SET_OPTION, 0, 0]] {
+        for whole in [
+            &execute[..],
+            &fetch,
+            &[com::STMT_CLOSE, 1, 0, 0, 0],
+            &[com::SET_OPTION, 0, 0],
+            &[com::PROCESS_KILL, 1, 0, 0, 0],
+        ] {
             assert!(Command::parse(whole).is_ok());
             for cut in 0..whole.len() {
                 assert!(Command::parse(&whole[..cut]).is_err(), "{whole:?} cut at {cut}");

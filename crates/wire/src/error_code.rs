@@ -34,6 +34,8 @@ codes! {
     SERVER_SHUTDOWN = 1053 b"08S01";
     /// Unknown thread id.
     NO_SUCH_THREAD = 1094 b"HY000";
+    /// You are not owner of thread.
+    KILL_DENIED = 1095 b"HY000";
     /// The SELECT would examine or return too many rows.
     TOO_BIG_SELECT = 1104 b"42000";
     /// Unknown error; the last resort.
@@ -64,6 +66,8 @@ codes! {
     CANT_EXECUTE_IN_READ_ONLY_TRANSACTION = 1792 b"25006";
     /// The server runs in read-only mode.
     READ_ONLY_MODE = 1836 b"HY000";
+    /// The connection was killed (MariaDB's number, which MySQL does not have).
+    CONNECTION_KILLED = 1927 b"70100";
     /// Connection lost while a statement ran. A client-side number that clients know best for this.
     SERVER_LOST = 2013 b"HY000";
     /// TLS is demanded (`require_secure_transport`).

@@ -45,6 +45,7 @@ impl Admission<'_> {
             plugin,
             access: user.access.value,
             split: user.split.value,
+            admin: user.admin.value,
         })
     }
 

@@ -21,6 +21,8 @@ pub struct User {
     pub read_only: bool,
     /// Reads go to replicas.
     pub split: bool,
+    /// Sees and ends everybody's sessions.
+    pub admin: bool,
 }
 
 impl User {
@@ -34,6 +36,7 @@ impl User {
             plugin: None,
             read_only: false,
             split: true,
+            admin: false,
         }
     }
 
@@ -54,6 +57,13 @@ impl User {
         self
     }
 
+    /// May see and end everybody's sessions.
+    #[must_use]
+    pub fn as_admin(mut self) -> User {
+        self.admin = true;
+        self
+    }
+
     fn to_toml(&self) -> Value {
         let mut table = Table::new();
         table.insert("name".into(), self.name.clone().into());
@@ -68,6 +78,7 @@ impl User {
             table.insert("access".into(), "read-only".into());
         }
         table.insert("split".into(), self.split.into());
+        table.insert("admin".into(), self.admin.into());
         Value::Table(table)
     }
 }

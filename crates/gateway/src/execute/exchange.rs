@@ -4,7 +4,7 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_backend::{ConnectionError, Goal, Questions, Stream, state::Transition};
+use weir_backend::{ConnectionError, Goal, KillMode, Questions, Stream, state::Transition};
 use weir_sql::{Effects, Statement};
 use weir_wire::{
     error_code,
@@ -15,13 +15,15 @@ use weir_wire::{
 };
 
 use super::{
-    Answer, Attempt, Job,
+    Answer, Attempt, Job, interrupted,
     local_file::LocalFiles,
+    not_run,
     ready::{has_semicolon, text_of},
 };
 use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
+    handle::{Signal, Told},
     metrics::bump,
     session::{Held, Session},
 };
@@ -56,12 +58,13 @@ impl Session {
                     // an incomplete packet is never executed
                     Err(error) => return Ok(Attempt::NotSent(error)),
                 };
-            if let Err(error) = read_before(held, sent).await {
+            if let Err(error) = unless_over(&mut self.client, fresh, read_before(held, sent)).await? {
                 return self.nothing_said(held, error, fresh);
             }
             if let Some((transition, goal)) = &ahead {
                 bump(&self.tenant.counters(self.worker.id).states_ahead, 1);
-                sequence = match held.checkout.read_ahead(transition, goal, shown).await {
+                let set = held.checkout.read_ahead(transition, goal, shown);
+                sequence = match unless_over(&mut self.client, fresh, set).await? {
                     Ok(sequence) => sequence,
                     Err(error) => return self.nothing_said(held, error, fresh),
                 };
@@ -128,7 +131,21 @@ impl Session {
         let mut read_already = !buffer.is_empty();
         loop {
             if !std::mem::take(&mut read_already) {
-                match read_for(&mut self.client, held.checkout.stream(), &mut buffer).await? {
+                let killing = held.checkout.is_being_killed();
+                let read = read_for(&mut self.client, held.checkout.stream(), &mut buffer, killing).await;
+                let read = match read {
+                    Ok(read) => read,
+                    Err(ClientError::StatementTold(mode)) => {
+                        held.checkout.kill_statement(mode);
+                        continue;
+                    }
+                    Err(ClientError::Told(_)) if streamed => return Err(SessionError::ServerGone),
+                    Err(ClientError::Told(_)) => {
+                        return Err(SessionError::FatalAt(interrupted(), shown));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                match read {
                     Ok(0) => {
                         return self
                             .broke_off(
@@ -226,6 +243,10 @@ impl Session {
             }
         }
         held.checkout.exchange_ended();
+        if held.checkout.is_being_killed() && !held.checkout.has_riders() {
+            let by_kill = end.summary().error.is_some_and(|error| error == error_code::QUERY_INTERRUPTED);
+            Box::pin(held.checkout.kill_answered(by_kill)).await;
+        }
         let tracked = if end.tracked().is_empty() { Vec::new() } else { end.tracked().to_vec() };
         Ok(Attempt::Answered(Answer { rest: buffer, streamed, summary: *end.summary(), tracked, share }))
     }
@@ -311,7 +332,6 @@ impl Session {
         buffer.truncate(place);
         refused.write(&mut buffer, sequence);
         self.client.write(&buffer).await?;
-        self.handle.set_running(None);
         if fresh { Err(SessionError::AnsweredWithError) } else { Err(SessionError::ServerGone) }
     }
 
@@ -337,8 +357,7 @@ impl Session {
         let status = end.summary().status;
         let mut drained = rest;
         end.lift_row_limit();
-        let pool = Arc::clone(held.checkout.pool());
-        let kill = pool.kill_query(held.checkout.thread_id(), held.checkout.class().identity);
+        held.checkout.kill_statement(KillMode::Hard);
         let drain = async {
             loop {
                 match end.scan(&mut drained)? {
@@ -355,13 +374,12 @@ impl Session {
                 }
             }
         };
-        let (killed, outcome) = tokio::join!(kill, drain);
-        if let Err(error) = killed {
-            tracing::warn!(namespace = &*self.tenant.name, %error, "a statement over the row limit could not be killed");
-        }
+        let outcome: Result<(), ConnectionError> = drain.await;
         // the KILL may have hit a statement behind this one: then the connection ends, and that one is sent again
         if outcome.is_ok() && !held.checkout.has_riders() {
             held.checkout.exchange_ended();
+            let by_kill = end.summary().error.is_some_and(|error| error == error_code::QUERY_INTERRUPTED);
+            held.checkout.kill_answered(by_kill).await;
         }
         let mut summary = *end.summary();
         summary.error = Some(error_code::TOO_BIG_SELECT);
@@ -406,6 +424,29 @@ pub(super) struct Coming {
     pub(super) sequence: u8,
     /// The same as the client counts: it sees nothing of statements that set the session's state.
     pub(super) shown: u8,
+}
+
+/// Waits for what comes before the statement's answer, unless the client goes, or is told to: then the connection is lost,
+/// which is no loss unless the session held it before.
+async fn unless_over<T>(
+    client: &mut Client,
+    fresh: bool,
+    what: impl Future<Output = T>,
+) -> Result<T, SessionError> {
+    let mut what = pin!(what);
+    let waited = poll_fn(|cx| match what.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => match client.poll_end(cx) {
+            Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx).map(Err),
+            Poll::Ready(ClientError::StatementTold(_)) if !fresh => client.poll_gone(cx).map(Err),
+            end => end.map(Err),
+        },
+    });
+    waited.await.map_err(|error| match error {
+        ClientError::Told(signal) => not_run(Told::End(signal)),
+        ClientError::StatementTold(mode) => not_run(Told::EndStatement(mode)),
+        error => error.into(),
+    })
 }
 
 /// How an answer goes to the client.
@@ -457,15 +498,22 @@ fn append_request(out: &mut Vec<u8>, packet: &[u8]) {
 }
 
 /// Reads from the server, unless the client goes: then nobody waits for the answer.
+///
+/// `killing`: the session knows that its statement is to end.
 async fn read_for(
     client: &mut Client,
     server: &mut Stream,
     buffer: &mut Vec<u8>,
+    killing: bool,
 ) -> Result<io::Result<usize>, ClientError> {
     let mut read = pin!(server.read_buf(buffer));
     poll_fn(|cx| match read.as_mut().poll(cx) {
         Poll::Ready(read) => Poll::Ready(Ok(read)),
-        Poll::Pending => client.poll_gone(cx).map(Err),
+        Poll::Pending => match client.poll_end(cx) {
+            Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx).map(Err),
+            Poll::Ready(ClientError::StatementTold(_)) if killing => client.poll_gone(cx).map(Err),
+            end => end.map(Err),
+        },
     })
     .await
 }

@@ -95,7 +95,7 @@ impl Session {
     async fn large_query(&mut self, request: &mut Request, body: &mut Body) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none() {
-            self.learn_state().await?;
+            self.learn_state_unless_told().await?;
         }
         let Some(wanted) = self.wanted.clone() else { return Ok(()) };
         let mut reading = Analyzer::new(&wanted.dialect);
@@ -192,7 +192,6 @@ impl Session {
 
     /// A server has a part of a request that it will never get the rest of: its connection is closed.
     async fn abandon(&mut self, held: Held, fresh: bool, refused: Refused, body: &mut Body) -> SessionError {
-        self.handle.set_running(None);
         drop(held);
         match body.skip(self).await {
             Err(error) => error,

@@ -32,6 +32,7 @@ use crate::{
     answer,
     client::{Client, ClientError, Request},
     error::{Refused, SessionError},
+    execute::not_run,
     gateway::Gateway,
     handle::{Handle, Login, Phase},
     listener::{ClientTls, Listener},
@@ -218,7 +219,8 @@ async fn log_in(
     let mut client = Client::new(stream, Vec::new(), Arc::clone(worker), handle);
     client.exact = true;
     let mut entrance = Entrance { gateway, worker, listener, client: Some(client), peer, sequence: 0 };
-    match entrance.run(&admission.handle).await {
+    let entered = admission.handle.unless_told(entrance.run(&admission.handle)).await;
+    match entered.unwrap_or_else(|told| Err(NoSession::Client(told.into()))) {
         Ok(session) => {
             admission.kept = true;
             Some(session)
@@ -357,6 +359,9 @@ impl Entrance<'_> {
             tenant.shared.connections.fetch_sub(1, Ordering::AcqRel);
             return Err(Refused::new(error_code::CON_COUNT, "Too many connections").into());
         }
+        // before the client knows: from then on it may be named in a KILL
+        handle
+            .logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
         let mut out = Vec::new();
         answer::ok(&mut out, self.sequence, flags, Status::AUTOCOMMIT);
         if let Err(error) = self.client()?.write(&out).await {
@@ -365,8 +370,6 @@ impl Entrance<'_> {
         }
         let Some(mut client) = self.client.take() else { return Err(NoSession::Client(ClientError::Closed)) };
         client.flags = flags;
-        handle
-            .logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
         handle.enter(Phase::Idle, self.worker.now());
         let session = Session {
             gateway: Arc::clone(self.gateway),
@@ -835,7 +838,8 @@ impl Session {
         }
         let identity = identity(&change.user, self.peer);
         let database = change.database.filter(|d| !d.is_empty());
-        let checked = check_database(&self.worker, &tenant, &identity, class, database.as_deref()).await;
+        let checked = check_database(&self.worker, &tenant, &identity, class, database.as_deref());
+        let checked = self.handle.unless_told(checked).await.map_err(not_run)?;
         if let Err(NoSession::Refused(refused)) = checked {
             return Err(refused_at(refused, sequence));
         }

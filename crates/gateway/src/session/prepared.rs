@@ -22,7 +22,7 @@ use crate::{
     in_flight::Share,
 };
 
-use super::{Session, diagnostics::Row, pin::Pins};
+use super::{Session, diagnostics::Row, kill::KillText, pin::Pins};
 
 /// Statements that one session may have prepared at once: the servers' default `max_prepared_stmt_count`.
 const MOST_STATEMENTS: usize = 16_382;
@@ -145,7 +145,7 @@ impl Session {
         entry.forget_long_data();
     }
 
-    fn is_mariadb(&self) -> bool {
+    pub(super) fn is_mariadb(&self) -> bool {
         match &self.wanted {
             Some(wanted) => wanted.dialect.flavour == weir_sql::Flavour::MariaDb,
             None => {
@@ -174,7 +174,7 @@ impl Session {
     pub(super) async fn prepare(&mut self, request: &mut Request) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none() {
-            self.learn_state().await?;
+            Box::pin(self.learn_state_unless_told()).await?;
         }
         let Some(wanted) = self.wanted.clone() else { return Ok(()) };
         let text = request.payload().get(1..).unwrap_or_default();
@@ -266,7 +266,15 @@ impl Session {
             Plan::Forward(_) if opens_cursor => Target::Primary,
             Plan::Forward(target) => target,
             Plan::ForwardDatabases => Target::Primary,
-            Plan::Kill => return Box::pin(self.kill(&statement)).await,
+            Plan::Kill => {
+                let packet = with_types.as_deref().unwrap_or_else(|| request.packet());
+                let execution = packet.get(HEADER_LEN..).filter(|_| long_data.is_empty());
+                let source = KillText { text: &definition.text, execution };
+                let killed = Box::pin(self.kill(&statement, source)).await;
+                let failed = !matches!(killed, Ok(false));
+                self.tenant.counters(self.worker.id).answered(Kind::Kill, begin.elapsed(), failed);
+                return killed.map(|_| ());
+            }
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
                 return Err(

@@ -119,6 +119,7 @@ impl Session {
             self.worker.took(statement.digest, u64::MAX);
             let alone = held.checkout.throw_off_riders().await;
             alone.map_err(|e| SessionError::Fatal(lost(held.checkout.pool().instance(), &e)))?;
+            Box::pin(held.checkout.kill_answered(false)).await;
         }
         let mut pins = Pins::of(statement);
         if held.trackers_lent {

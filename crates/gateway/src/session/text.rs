@@ -12,14 +12,14 @@ use crate::{
     execute::Job,
 };
 
-use super::{Row, Session, diagnostics};
+use super::{Row, Session, diagnostics, kill::KillText};
 
 impl Session {
     /// COM_QUERY.
     pub(super) async fn query(&mut self, request: &mut Request) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none()
-            && let Err(error) = Box::pin(self.learn_state()).await
+            && let Err(error) = Box::pin(self.learn_state_unless_told()).await
         {
             // counted all the same: else nobody sees the errors of a server that was never reached
             self.tenant.counters(self.worker.id).answered(Kind::Other, begin.elapsed(), true);
@@ -50,7 +50,10 @@ impl Session {
                 let (number, sqlstate) = refusal.code();
                 Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
             }
-            Plan::Kill => Box::pin(self.kill(&statement)).await.map(|()| false),
+            Plan::Kill => {
+                let text = request.payload().get(1..).unwrap_or_default();
+                Box::pin(self.kill(&statement, KillText { text, execution: None })).await
+            }
             Plan::ForwardDatabases => {
                 let packet = request.packet();
                 let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: None };
@@ -88,7 +91,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let begin = Instant::now();
         if self.wanted.is_none() {
-            self.learn_state().await?;
+            Box::pin(self.learn_state_unless_told()).await?;
         }
         let mut statement = Statement::new();
         statement.kind = kind;

@@ -1,8 +1,8 @@
 //! SHOW: which database it looks into, what of the session it reads.
 
 use super::{Expect, Mode, Pass, Prev};
-use crate::Effects;
 use crate::words::Keyword;
+use crate::{Effects, ShowWeir};
 
 /// What of a SHOW was seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +29,8 @@ impl Pass {
             return false;
         }
         match keyword {
+            K::Weir if matches!(self.prev, Prev::Word(K::Show, _)) => self.at.weir = Some(ShowWeir::Unknown),
+            _ if self.at.weir.is_some() => self.weir_word(keyword),
             K::From | K::In => {
                 if self.body.show.of_table && !self.body.show.from {
                     self.expect = Expect::Nothing;
@@ -71,5 +73,22 @@ impl Pass {
             _ => {}
         }
         true
+    }
+
+    fn weir_word(&mut self, keyword: Keyword) {
+        self.at.weir = Some(match keyword {
+            Keyword::Sessions => ShowWeir::Sessions,
+            Keyword::Pools => ShowWeir::Pools,
+            Keyword::Prepared => ShowWeir::Prepared,
+            Keyword::Pins => ShowWeir::Pins,
+            _ => ShowWeir::Unknown,
+        });
+    }
+
+    /// Anything behind the word that says what is asked is too much.
+    pub(super) fn show_end(&mut self) {
+        if self.at.weir.is_some() && self.at.tokens != 3 {
+            self.at.weir = Some(ShowWeir::Unknown);
+        }
     }
 }

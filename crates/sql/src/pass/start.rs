@@ -109,7 +109,7 @@ impl Pass {
             }
             K::Kill => {
                 self.begin(Kind::Kill, Verb::Kill, Mode::Expr, ADMIN | Effects::KILL);
-                self.at.kill = Some(crate::Kill { id: None, query_only: false });
+                self.at.kill = Some(crate::Kill { id: None, query_only: false, soft: false });
             }
             K::Get => {
                 let effects = Effects::READS_DIAGNOSTICS | Effects::KEEPS_DIAGNOSTICS;

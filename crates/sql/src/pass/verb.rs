@@ -290,6 +290,7 @@ impl Pass {
         let Some(kill) = &mut self.at.kill else { return };
         match keyword {
             Keyword::Query if self.at.tokens <= 3 => kill.query_only = true,
+            Keyword::Soft if self.at.tokens <= 2 => kill.soft = true,
             Keyword::Connection | Keyword::Hard | Keyword::Soft => {}
             // `QUERY ID n`, `USER name`, an expression.
             _ => self.body.kill_is_complex = true,
@@ -375,6 +376,7 @@ impl Pass {
                     kill.id = None;
                 }
             }
+            Verb::Show => self.show_end(),
             Verb::Execute => self.effect(Effects::USER_VARIABLE_WRITE),
             Verb::Prepare | Verb::ExecuteImmediate if self.nested.is_none() => {
                 self.effect(Effects::USER_VARIABLE_WRITE);

@@ -9,7 +9,8 @@
 )]
 
 use weir_sql::{
-    Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, Statement, TransactionStep, analyze,
+    Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, ShowWeir, Statement, TransactionStep,
+    analyze,
 };
 
 pub(crate) const MYSQL: Dialect = Dialect {
@@ -46,6 +47,7 @@ pub(crate) struct Seen {
     pub(crate) effects: Effects,
     pub(crate) statements: u32,
     pub(crate) kill: Option<Kill>,
+    pub(crate) weir: Option<ShowWeir>,
     pub(crate) digest: u64,
     pub(crate) used: Option<Vec<u8>>,
     pub(crate) databases: Vec<Vec<u8>>,
@@ -61,6 +63,7 @@ pub(crate) fn read_out(statement: &Statement) -> Seen {
         effects: statement.effects,
         statements: statement.statements,
         kill: statement.kill,
+        weir: statement.weir,
         digest: statement.digest,
         used: statement.use_database().map(<[u8]>::to_vec),
         databases: statement.databases().map(<[u8]>::to_vec).collect(),

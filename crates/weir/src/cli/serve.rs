@@ -121,6 +121,7 @@ fn service(in_force: InForce, namespaces: Namespaces, level: Level) -> Service {
             workers: settings.workers.map_or_else(cores, NonZero::get),
             limits: process_limits(&settings),
             keys: key_places(&settings),
+            number: settings.gateway_number,
             zone: settings.zone,
             listeners: settings.listeners.into_iter().map(listener).collect(),
         },

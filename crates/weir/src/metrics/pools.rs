@@ -27,10 +27,11 @@ const COUNTERS: [Row; 10] = [
     ("weir_pool_moved", "Connections moved from one worker to another.", |m| m.moved),
 ];
 
-const GAUGES: [Row; 4] = [
+const GAUGES: [Row; 5] = [
     ("weir_pool_in_use", "Connections lent now.", |m| m.in_use),
     ("weir_pool_idle", "Connections idle now.", |m| m.idle),
     ("weir_pool_open", "Connections open now, those being dialed included.", |m| m.open),
+    ("weir_pool_control", "Connections for KILL, beyond pool.capacity: one or none.", |m| m.control),
     ("weir_pool_waiting", "Sessions waiting for a connection now.", |m| m.waiting),
 ];
 

@@ -10,7 +10,7 @@ use std::{
 use weir_backend::state::Interner;
 use weir_catalog::{namespace::Namespace, snapshot::Snapshot, surroundings::Imagined};
 use weir_gateway::{
-    Gateway, ProcessLimits,
+    Gateway, GatewayNumber, ProcessLimits,
     build::{Materials, build},
     metrics::KINDS,
     session::{login::LoginKeys, pin::REASONS},
@@ -45,7 +45,7 @@ fn gateway() -> Arc<Gateway> {
         login_timeout: Duration::from_secs(1),
     };
     let keys = LoginKeys::new(Arc::new(RsaKeyPair::generate().unwrap()));
-    Arc::new(Gateway::new(limits, keys, 2, materials.states, built.tenants))
+    Arc::new(Gateway::new(GatewayNumber::default(), limits, keys, 2, materials.states, built.tenants))
 }
 
 fn scrape(gateway: &Arc<Gateway>) -> Scrape {

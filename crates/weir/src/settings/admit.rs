@@ -10,6 +10,7 @@ use weir_catalog::{
     problem::{Place, Problem},
     surroundings::Surroundings,
 };
+use weir_gateway::GatewayNumber;
 use weir_wire::server_version::{Flavour, ServerVersion};
 
 use super::{
@@ -52,6 +53,11 @@ impl Settings {
     }
 }
 
+/// The bounds of the setting are those of the numbers.
+fn gateway_number(number: u32) -> GatewayNumber {
+    u8::try_from(number).ok().and_then(GatewayNumber::new).unwrap_or_default()
+}
+
 struct Admission<'a> {
     report: &'a mut Report,
     surroundings: &'a dyn Surroundings,
@@ -88,6 +94,7 @@ impl Admission<'_> {
             namespaces_dir: self.directory.join(&draft.namespaces_dir.value),
             data_dir: self.directory.join(&draft.data_dir.value),
             drain_timeout: draft.drain_timeout.value,
+            gateway_number: gateway_number(draft.gateway_number.value),
             zone: draft.zone.as_ref().map(|zone| zone.value.as_str().to_owned()),
         }
     }
@@ -336,6 +343,14 @@ format = "xml"
                 r#"weir.toml:27:10: error: log.format: "xml" is not allowed here (one of "text", "json")"#,
             ],
         );
+    }
+
+    #[test]
+    fn every_number_of_a_gateway_can_be_set() {
+        let last = u32::from(GatewayNumber::MAX);
+        let (settings, _) = admit(&format!("gateway_number = {last}")).unwrap();
+        assert_eq!(settings.gateway_number.get(), GatewayNumber::MAX);
+        assert!(admit(&format!("gateway_number = {}", last + 1)).is_err());
     }
 
     #[test]

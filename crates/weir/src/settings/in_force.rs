@@ -65,7 +65,7 @@ impl InForce {
 }
 
 /// What a running process keeps: whether it is the same in both.
-fn fixed(old: &Settings, new: &Settings) -> [(&'static str, bool); 8] {
+fn fixed(old: &Settings, new: &Settings) -> [(&'static str, bool); 9] {
     // where in the file a listener stands does not matter
     let listeners = |settings: &Settings| {
         let parts = settings.listeners.iter().map(|l| {
@@ -83,5 +83,6 @@ fn fixed(old: &Settings, new: &Settings) -> [(&'static str, bool); 8] {
         ("namespaces_dir", old.namespaces_dir == new.namespaces_dir),
         ("data_dir", old.data_dir == new.data_dir),
         ("zone", old.zone == new.zone),
+        ("gateway_number", old.gateway_number == new.gateway_number),
     ]
 }
