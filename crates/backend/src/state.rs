@@ -441,6 +441,15 @@ impl<T: Eq + Hash> Interner<T> {
         shared
     }
 
+    /// Every value that somebody else holds, and how many do.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Arc<T>, usize)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let holders = |entry: &ByValue<T>| Arc::strong_count(&entry.0).saturating_sub(1);
+        let held = known.set.iter().map(|entry| (holders(entry), entry)).filter(|(n, _)| *n > 0);
+        held.map(|(n, entry)| (Arc::clone(&entry.0), n)).collect()
+    }
+
     /// How many values are known.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -248,6 +248,7 @@ impl Admission<'_> {
             checkout_timeout: pool.checkout_timeout.value,
             max_waiters: pool.max_waiters.value,
             connect_timeout: pool.connect_timeout.value,
+            pin_warning: pool.pin_warning.value,
         }
     }
 

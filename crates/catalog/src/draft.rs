@@ -173,6 +173,10 @@ stored! {
         default checkout_timeout: Duration = secs(10), within (millis(1), hours(1));
         /// Most statements that wait for a server; one more fails with error 1203 at once.
         default max_waiters: u32 = 10_000, within (0, 1_000_000);
+        /// A session that keeps its connection for longer, for one reason (a temporary table, a lock, a hint), is named in the
+        /// log, once, with the statement that began it. Open transactions have a limit of their own,
+        /// `session.idle_in_transaction_timeout`.
+        default pin_warning: Duration = secs(60), within (millis(100), days(365));
         /// How long connecting and logging in to a server may take.
         default connect_timeout: Duration = secs(5), within (millis(10), secs(300));
     }

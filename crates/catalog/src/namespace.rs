@@ -73,6 +73,8 @@ pub struct PoolSettings {
     pub max_waiters: u32,
     /// How long dialing and logging in may take.
     pub connect_timeout: Duration,
+    /// A pin that lasts longer is logged.
+    pub pin_warning: Duration,
 }
 
 /// Times and defaults of a session.

@@ -54,6 +54,9 @@ pub enum ClientError {
     /// The same, while the client did not take its answer: nothing more can be said to it.
     #[error("the session was told to end while its client took nothing: {0:?}")]
     ToldWhileWriting(Signal),
+    /// Somebody wants to know what the session does.
+    #[error("the session was asked what it does")]
+    Asked,
     /// The statement was told to end, by a KILL QUERY.
     #[error("the statement was told to end")]
     StatementTold(KillMode),
@@ -288,6 +291,12 @@ impl Client {
         }
         self.read += n as u64;
         Ok(())
+    }
+
+    /// Does somebody want to know what the session does?
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.handle.is_asked()
     }
 
     /// While a statement waits or runs: should the session end, or the statement? See [`poll_gone`](Self::poll_gone).

@@ -11,15 +11,19 @@ use ready::{Packing, has_semicolon, text_of};
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
-use weir_backend::{CheckoutError, ConnectionError, Definition, Pool, Ride, Want};
+use weir_backend::{CheckoutError, ConnectionError, Definition, Goal, Pool, Ride, Want};
 use weir_plan::Target;
 use weir_sql::{Access, Effects, Statement, TransactionStep};
 use weir_wire::{
     capability::Status,
+    command::com,
+    framer::HEADER_LEN,
+    query_attributes,
     response_end::{Expect, Summary},
 };
 
 use crate::{
+    census::{Doing, MOST_TEXT},
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
     handle::{Signal, Told},
@@ -54,6 +58,43 @@ pub struct Prepared<'a> {
     pub definition: &'a Arc<Definition>,
     /// COM_STMT_SEND_LONG_DATA packets to send before it, ids to be put in.
     pub long_data: &'a [u8],
+}
+
+/// What a session that waits for the client does.
+pub(crate) const SENDING: &str = "sending to the client";
+
+/// A statement for who asks what the session does.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// `None`: only the beginning of the text is there.
+    pub(crate) of: Option<&'a Job<'a>>,
+    /// Header, command and at least the beginning of what follows.
+    pub(crate) head: &'a [u8],
+    /// Query attributes were negotiated: a text stands behind them.
+    pub(crate) attributes: bool,
+}
+
+impl Shown<'_> {
+    pub(crate) fn doing(&self, state: &'static str, pool: Option<&Arc<Pool>>, status: &Status) -> Doing {
+        let command = self.head.get(HEADER_LEN).copied().unwrap_or_default();
+        let prepared = self.of.and_then(|job| job.prepared);
+        let payload = self.head.get(HEADER_LEN..).unwrap_or_default();
+        let text = match (prepared, command) {
+            (Some(prepared), _) => Some(&*prepared.definition.text),
+            (None, com::QUERY) if self.attributes => {
+                query_attributes::text_at(payload).ok().and_then(|at| payload.get(at..))
+            }
+            (None, com::QUERY | com::STMT_PREPARE) => payload.get(1..),
+            (None, _) => None,
+        };
+        Doing {
+            command,
+            state,
+            statement: text.map(|text| text.get(..MOST_TEXT).unwrap_or(text).into()),
+            instance: pool.map(|pool| pool.instance().to_owned()),
+            in_transaction: status.contains(Status::IN_TRANS),
+        }
+    }
 }
 
 /// What one attempt came to.
@@ -99,11 +140,21 @@ fn is_going_away(number: u16) -> bool {
 }
 
 /// Waits for a connection, unless the client goes meanwhile, or is told to: then the statement never runs.
-async fn unless_over<T>(client: &mut Client, what: impl Future<Output = T>) -> Result<T, SessionError> {
+async fn unless_over<T>(
+    client: &mut Client,
+    tell: impl Fn() -> Doing,
+    what: impl Future<Output = T>,
+) -> Result<T, SessionError> {
     let mut what = pin!(what);
     let waited = poll_fn(|cx| match what.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => client.poll_end(cx).map(Err),
+        Poll::Pending => {
+            let end = client.poll_end(cx);
+            if end.is_pending() && client.is_asked() {
+                client.handle().tell(&tell);
+            }
+            end.map(Err)
+        }
     });
     waited.await.map_err(|error| match error {
         ClientError::Told(signal) => not_run(Told::End(signal)),
@@ -134,7 +185,9 @@ impl Session {
     pub(crate) async fn execute(&mut self, job: &Job<'_>, target: Target) -> Result<bool, SessionError> {
         let (answer, _) = self.run_job(job, target).await?;
         let failed = answer.summary.error.is_some();
-        let written = self.client.write(&answer.rest).await;
+        let shown = Shown { of: Some(job), head: job.packet, attributes: self.class.query_attributes };
+        let tell = || shown.doing(SENDING, self.held.as_ref().map(|held| held.checkout.pool()), &self.status);
+        let written = self.handle.telling(tell, self.client.write(&answer.rest)).await;
         self.worker.recycle(answer.rest);
         written?;
         Ok(failed)
@@ -302,12 +355,15 @@ impl Session {
                 .may_ride(job)
                 .then(|| Ride { packet: job.packet, definition: job.prepared.map(|p| p.definition) }),
         };
-        let checkout = match unless_over(&mut self.client, pool.checkout(self.worker.id, &want)).await? {
+        let shown = Shown { of: Some(job), head: job.packet, attributes: self.class.query_attributes };
+        let tell = || shown.doing("waiting for a connection", None, &self.status);
+        let lent = pool.checkout(self.worker.id, &want);
+        let checkout = match unless_over(&mut self.client, tell, lent).await? {
             // a replica may not know yet what became of an account
             Err(CheckoutError::Down { .. } | CheckoutError::Refused(_)) if target == Target::Replica => {
                 let want = Want { state: &wanted.primary, ..want };
                 let lent = self.tenant.primary.checkout(self.worker.id, &want);
-                let checkout = unless_over(&mut self.client, lent).await??;
+                let checkout = unless_over(&mut self.client, tell, lent).await??;
                 return Ok(self.hold(checkout, Target::Primary));
             }
             other => other?,

@@ -53,6 +53,7 @@ pub struct Gateway {
     /// What large requests and answers may take.
     pub in_flight: InFlight,
     draining: AtomicBool,
+    pub(crate) census_turn: tokio::sync::Mutex<()>,
 }
 
 impl Gateway {
@@ -79,6 +80,7 @@ impl Gateway {
             ids: SessionIds::new(number),
             in_flight: InFlight::new(limits.bytes_in_flight),
             draining: AtomicBool::new(false),
+            census_turn: tokio::sync::Mutex::default(),
             limits: ArcSwap::from_pointee(limits),
         }
     }
@@ -177,6 +179,17 @@ impl Gateway {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// Every session now.
+    pub(crate) fn handles(&self) -> Vec<Arc<Handle>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Definitions of prepared statements, and how many sessions and server connections hold each.
+    #[must_use]
+    pub fn definitions(&self) -> Vec<(Arc<Definition>, usize)> {
+        self.definitions.all()
+    }
+
     /// Client connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -211,8 +224,7 @@ impl Gateway {
     pub fn sweep_sessions(&self) {
         let (_, tenants) = self.tenants();
         let login_limit = ticks(self.limits.load().login_timeout);
-        let handles: Vec<Arc<Handle>> =
-            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let handles = self.handles();
         let now = self.workers.first().map_or(0, |w| w.now());
         for handle in handles {
             let (phase, since) = handle.phase();
@@ -221,6 +233,7 @@ impl Gateway {
             if waited > u32::MAX / 2 {
                 continue;
             }
+            self.warn_of_pins(&handle, now);
             let times = || {
                 let login = handle.login()?;
                 tenants.by_name.get(&*login.namespace).map(|t| t.namespace.session.clone())

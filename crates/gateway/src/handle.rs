@@ -3,14 +3,16 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use atomic_waker::AtomicWaker;
 use weir_backend::KillMode;
+
+use crate::census::{Census, Doing, PinNote, Seen};
 
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,21 @@ pub enum Signal {
     Drain = 5,
     /// The gateway's deadline is over: end now.
     Stop = 6,
+}
+
+impl Phase {
+    /// Its name in lists and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Idle => "idle",
+            Self::IdleHolding => "idle_holding",
+            Self::Busy => "busy",
+            Self::Writing => "writing",
+            Self::Reading => "reading",
+        }
+    }
 }
 
 impl Signal {
@@ -92,12 +109,21 @@ pub struct Handle {
     /// Ticks of idleness after which the session ends.
     idle_limit: AtomicU32,
     waker: AtomicWaker,
+    /// Somebody wants to know what it does.
+    asked: AtomicBool,
+    /// It keeps its connection for a reason that has not been logged.
+    pinned: AtomicBool,
     about: Mutex<About>,
 }
 
 #[derive(Debug, Default)]
 struct About {
     login: Option<Login>,
+    host: Box<str>,
+    database: Option<Box<[u8]>>,
+    pins: Vec<PinNote>,
+    census: Option<Arc<Census>>,
+    doing: Option<Doing>,
 }
 
 /// Who a session belongs to.
@@ -121,6 +147,8 @@ impl Handle {
             since: AtomicU32::new(tick),
             idle_limit: AtomicU32::new(u32::MAX),
             waker: AtomicWaker::new(),
+            asked: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
             about: Mutex::default(),
         }
     }
@@ -232,5 +260,110 @@ impl Handle {
     #[must_use]
     pub fn login(&self) -> Option<Login> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner).login.clone()
+    }
+
+    fn about(&self) -> MutexGuard<'_, About> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its client is.
+    pub fn set_host(&self, host: &str) {
+        self.about().host = host.into();
+    }
+
+    /// Its default database has changed.
+    pub fn set_database(&self, database: Option<&[u8]>) {
+        self.about().database = database.map(Into::into);
+    }
+
+    /// The session is to tell what it does, as soon as it waits.
+    pub(crate) fn ask(&self, census: &Arc<Census>) {
+        let mut about = self.about();
+        about.doing = None;
+        about.census = Some(Arc::clone(census));
+        drop(about);
+        self.asked.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// Does somebody want to know what it does? The waits that look have registered before.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// What it does, if somebody wants to know.
+    pub fn tell(&self, doing: impl FnOnce() -> Doing) {
+        if !self.is_asked() {
+            return;
+        }
+        self.asked.store(false, Ordering::SeqCst);
+        let mut about = self.about();
+        if let Some(census) = about.census.take() {
+            about.doing = Some(doing());
+            census.told();
+        }
+    }
+
+    /// Waits for something; if somebody asks meanwhile what the session does, it is `doing`.
+    pub(crate) async fn telling<T>(&self, doing: impl Fn() -> Doing, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        std::future::poll_fn(|cx| {
+            let polled = what.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.waker.register(cx.waker());
+                self.tell(&doing);
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Why it keeps its connection now.
+    pub(crate) fn set_pins(&self, pins: Vec<PinNote>) {
+        self.pinned.store(pins.iter().any(|pin| !pin.warned), Ordering::Relaxed);
+        self.about().pins = pins;
+    }
+
+    pub(crate) fn pins(&self) -> Vec<PinNote> {
+        self.about().pins.clone()
+    }
+
+    /// Does it keep its connection for a reason that has not been logged?
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Reasons that have lasted for more than `limit` ticks; each is given once.
+    pub(crate) fn overdue_pins(&self, now: u32, limit: u32) -> Vec<PinNote> {
+        let mut about = self.about();
+        let mut overdue = Vec::new();
+        for pin in about.pins.iter_mut().filter(|pin| !pin.warned) {
+            let lasts = now.wrapping_sub(pin.since);
+            // a session may be a tick ahead of the worker that looks
+            if lasts > limit && lasts < u32::MAX / 2 {
+                pin.warned = true;
+                overdue.push(pin.clone());
+            }
+        }
+        self.pinned.store(about.pins.iter().any(|pin| !pin.warned), Ordering::Relaxed);
+        overdue
+    }
+
+    /// What others may know of it.
+    pub(crate) fn seen(&self, now: u32) -> Seen {
+        let (phase, since) = self.phase();
+        let about = self.about();
+        let ticks = now.wrapping_sub(since);
+        Seen {
+            id: self.id,
+            phase,
+            ticks: if ticks > u32::MAX / 2 { 0 } else { ticks },
+            login: about.login.clone(),
+            host: about.host.clone(),
+            database: about.database.clone(),
+            pins: about.pins.clone(),
+            doing: about.doing.clone().filter(|_| phase != Phase::Idle),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod build;
+pub mod census;
 mod client;
 mod error;
 mod execute;

@@ -6,6 +6,7 @@ mod kill;
 pub mod login;
 pub mod pin;
 mod prepared;
+mod show;
 mod state;
 mod text;
 mod user_variables;
@@ -29,6 +30,7 @@ use weir_wire::{
 
 use crate::{
     answer,
+    census::Doing,
     client::{Client, ClientError, Request},
     error::{Refused, SessionError},
     gateway::Gateway,
@@ -74,6 +76,8 @@ pub struct Session {
     /// COMMIT RELEASE: the session ends behind the answer, as at the server.
     pub(crate) released: bool,
     pub(crate) pins: Pins,
+    /// Those that others may see: see [`show_pins`](Self::show_pins).
+    shown_pins: Pins,
     pub(crate) status: Status,
     statements: Statements,
     /// What its own trackers are set to; `None` if it did not negotiate them.
@@ -158,10 +162,18 @@ impl Session {
 
     async fn next_command(&mut self) -> Result<(), SessionError> {
         self.rest();
-        let mut request = self.client.request(0).await?;
+        let resting = || Doing {
+            instance: self.held.as_ref().map(|held| held.checkout.pool().instance().to_owned()),
+            in_transaction: self.in_transaction,
+            ..Doing::default()
+        };
+        let mut request = self.handle.telling(resting, self.client.request(0)).await?;
         self.handle.begin_statement(self.worker.now());
         self.refresh()?;
         let served = self.serve(&mut request).await;
+        if self.pins != self.shown_pins {
+            self.show_pins(&request);
+        }
         self.client.done(request);
         served
     }
@@ -257,6 +269,7 @@ impl Session {
         let autocommit_off = !self.status.contains(Status::AUTOCOMMIT);
         Facts {
             access: self.user.access,
+            admin: self.user.admin,
             split: self.user.split,
             has_replicas: !self.tenant.replicas.is_empty(),
             in_transaction: self.in_transaction || autocommit_off || !self.pins.is_empty(),

@@ -8,6 +8,8 @@ use weir_sql::Flavour;
 pub struct Facts {
     /// What its user may do.
     pub access: UserAccess,
+    /// Its user may see everybody's sessions.
+    pub admin: bool,
     /// Its user's reads are split off to replicas.
     pub split: bool,
     /// Its slice has replicas.

@@ -4,7 +4,7 @@ use weir_catalog::{
     namespace::{AllowedDatabases, Namespace},
     user::UserAccess,
 };
-use weir_sql::{Access, Effects, Hint, Kind, Statement, TransactionStep};
+use weir_sql::{Access, Effects, Hint, Kind, ShowWeir, Statement, TransactionStep};
 
 use crate::{Facts, Refusal};
 
@@ -17,6 +17,10 @@ pub enum Plan {
     Refuse(Refusal),
     /// The list of databases, without those that the namespace does not allow.
     ForwardDatabases,
+    /// Weir tells about itself.
+    ShowWeir(ShowWeir),
+    /// SHOW PROCESSLIST: this gateway's sessions, in the shape of the server's answer.
+    ForwardProcesslist,
     /// KILL is carried out by Weir: the ids that clients know are not the servers'.
     Kill,
 }
@@ -38,6 +42,20 @@ pub fn plan(statement: &Statement, facts: Facts, namespace: &Namespace) -> Plan 
     }
     if statement.effects.contains(Effects::KILL) {
         return Plan::Kill;
+    }
+    if let Some(what) = statement.weir {
+        return match what {
+            _ if statement.statements > 1 => Plan::Refuse(Refusal::NotAlone("SHOW WEIR")),
+            _ if !facts.admin => Plan::Refuse(Refusal::NotAdmin),
+            ShowWeir::Unknown => Plan::Refuse(Refusal::NotShown),
+            what => Plan::ShowWeir(what),
+        };
+    }
+    if statement.effects.contains(Effects::SHOW_PROCESSLIST) {
+        if statement.statements > 1 {
+            return Plan::Refuse(Refusal::NotAlone("SHOW PROCESSLIST"));
+        }
+        return Plan::ForwardProcesslist;
     }
     let restricted = namespace.allowed_databases != AllowedDatabases::All;
     if restricted && statement.effects.contains(Effects::SHOW_DATABASES) {
@@ -89,11 +107,13 @@ const LEFT_BEHIND: Effects = Effects::USER_VARIABLE_WRITE
     .union(Effects::SET_SESSION)
     .union(Effects::NEXT_TRANSACTION)
     .union(Effects::XA)
+    .union(Effects::PIN)
     .union(Effects::PROFILING);
 
 fn target(statement: &Statement, facts: Facts) -> Target {
     let may_leave_primary = facts.split && facts.has_replicas && !facts.in_transaction;
-    if !may_leave_primary || statement.hint == Some(Hint::Primary) || facts.known_write {
+    let pinned_there = statement.effects.contains(Effects::PIN);
+    if !may_leave_primary || pinned_there || statement.hint == Some(Hint::Primary) || facts.known_write {
         return Target::Primary;
     }
     // whether the transaction will set a variable or take a lock is not known when it begins: who says that it will not,

@@ -13,6 +13,10 @@ pub enum Refusal {
     ReadOnlyUser,
     /// A statement that Weir answers, or takes rows out of, is not the whole of a short text.
     NotAlone(&'static str),
+    /// It asks about others' sessions.
+    NotAdmin,
+    /// `SHOW WEIR` of something that Weir does not show.
+    NotShown,
     /// It would hold the session to the replica on which its transaction runs.
     OnReplica,
     /// It cannot be followed to its end, and the namespace restricts databases: it might name any.
@@ -29,7 +33,8 @@ impl Refusal {
             Self::Database(_) => (1044, *b"42000"),
             Self::ReadOnlyUser => (1290, *b"HY000"),
             Self::NotAlone(_) | Self::OnReplica => (1235, *b"42000"),
-            Self::Unreadable => (1064, *b"42000"),
+            Self::NotAdmin => (1227, *b"42000"),
+            Self::Unreadable | Self::NotShown => (1064, *b"42000"),
             Self::LocalFile(Flavour::MySql) => (3948, *b"42000"),
             Self::LocalFile(Flavour::MariaDb) => (4166, *b"HY000"),
         }
@@ -48,6 +53,14 @@ impl Refusal {
             ),
             Self::NotAlone(what) => {
                 format!("{what} among several statements, or in a text of more than 1 MiB: send it alone")
+            }
+            Self::NotAdmin => {
+                "Access denied; you need (at least one of) the admin privilege(s) for this operation"
+                    .to_owned()
+            }
+            Self::NotShown => {
+                "You have an error in your SQL syntax: it is SHOW WEIR SESSIONS, POOLS, PREPARED or PINS"
+                    .to_owned()
             }
             Self::OnReplica => {
                 "The transaction runs on a replica, where a statement may not set, lock or prepare \
@@ -75,6 +88,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::Database(name) => write!(f, "database {} is not allowed", String::from_utf8_lossy(name)),
             Self::ReadOnlyUser => f.write_str("the user may only read"),
+            Self::NotAdmin => f.write_str("the user is no admin"),
+            Self::NotShown => f.write_str("Weir shows no such thing"),
             Self::NotAlone(what) => write!(f, "{what} must be sent alone"),
             Self::OnReplica => f.write_str("it would hold the session to a replica"),
             Self::Unreadable => f.write_str("the statement cannot be read to its end"),

@@ -7,10 +7,11 @@ use weir_catalog::{
     user::UserAccess,
 };
 use weir_plan::{Facts, Plan, Refusal, Target, plan};
-use weir_sql::{ClientCharset, Dialect, Flavour, Statement, analyze};
+use weir_sql::{ClientCharset, Dialect, Flavour, ShowWeir, Statement, analyze};
 
 const SPLIT: Facts = Facts {
     access: UserAccess::ReadWrite,
+    admin: false,
     split: true,
     has_replicas: true,
     in_transaction: false,
@@ -37,6 +38,7 @@ fn namespace(allowed: AllowedDatabases) -> Namespace {
             checkout_timeout: second,
             max_waiters: 1,
             connect_timeout: second,
+            pin_warning: second,
         },
         session: SessionSettings {
             idle_timeout: second,
@@ -203,4 +205,35 @@ fn a_local_file_is_loaded_only_where_namespace_and_client_both_allow_it() {
     }
     let of_the_server = "LOAD DATA INFILE 'x' INTO TABLE local";
     assert_eq!(decide(of_the_server, cannot, false), Plan::Forward(Target::Primary));
+}
+
+#[test]
+fn what_weir_tells_of_itself_is_for_admins() {
+    let admin = Facts { admin: true, ..SPLIT };
+    let all = AllowedDatabases::All;
+    for (sql, what) in [("SHOW WEIR SESSIONS", ShowWeir::Sessions), ("SHOW WEIR PINS", ShowWeir::Pins)] {
+        assert_eq!(decide(sql, admin, all.clone()), Plan::ShowWeir(what), "{sql}");
+        assert_eq!(decide(sql, SPLIT, all.clone()), Plan::Refuse(Refusal::NotAdmin), "{sql}");
+    }
+    assert_eq!(decide("SHOW WEIR TABLES", admin, all.clone()), Plan::Refuse(Refusal::NotShown));
+    let two = decide("SELECT 1; SHOW WEIR PINS", admin, all);
+    assert_eq!(two, Plan::Refuse(Refusal::NotAlone("SHOW WEIR")));
+}
+
+#[test]
+fn a_list_of_processes_is_put_together_here() {
+    let all = AllowedDatabases::All;
+    assert_eq!(decide("SHOW FULL PROCESSLIST", SPLIT, all.clone()), Plan::ForwardProcesslist);
+    let two = decide("SHOW PROCESSLIST; SELECT 1", SPLIT, all);
+    assert_eq!(two, Plan::Refuse(Refusal::NotAlone("SHOW PROCESSLIST")));
+}
+
+#[test]
+fn a_hint_pins_to_the_primary() {
+    let all = AllowedDatabases::All;
+    let read = decide("SELECT 1 /* weir: pin */", SPLIT, all.clone());
+    assert_eq!(read, Plan::Forward(Target::Primary));
+    let on_replica = Facts { on_replica: true, ..SPLIT };
+    let there = decide("SELECT 1 /* weir: pin */", on_replica, all);
+    assert_eq!(there, Plan::Refuse(Refusal::OnReplica));
 }

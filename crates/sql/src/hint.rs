@@ -1,15 +1,26 @@
-//! Where the author of a statement wants it to run, told in a comment.
+//! What the author of a statement tells in a comment: where it is to run, whether the session keeps its connection.
 
 use crate::Hint;
 
 /// A comment longer than this is never a hint (bytes, with its marks).
 pub(crate) const LONGEST_HINT: usize = 200;
 
+/// What a comment asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Where the statement is to run.
+    Run(Hint),
+    /// The session is to keep its connection.
+    Pin,
+    /// No longer.
+    Unpin,
+}
+
 /// The hint in a comment, given what stands between its marks.
-pub(crate) fn in_comment(body: &[u8]) -> Option<Hint> {
+pub(crate) fn in_comment(body: &[u8]) -> Option<Asked> {
     let body = body.trim_ascii();
     if body.eq_ignore_ascii_case(b"master") {
-        return Some(Hint::Primary);
+        return Some(Asked::Run(Hint::Primary));
     }
     let (name, rest) = body.split_at_checked(4)?;
     if !name.eq_ignore_ascii_case(b"weir") {
@@ -17,9 +28,13 @@ pub(crate) fn in_comment(body: &[u8]) -> Option<Hint> {
     }
     let target = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     if target.eq_ignore_ascii_case(b"primary") {
-        Some(Hint::Primary)
+        Some(Asked::Run(Hint::Primary))
     } else if target.eq_ignore_ascii_case(b"replica") {
-        Some(Hint::Replica)
+        Some(Asked::Run(Hint::Replica))
+    } else if target.eq_ignore_ascii_case(b"pin") {
+        Some(Asked::Pin)
+    } else if target.eq_ignore_ascii_case(b"unpin") {
+        Some(Asked::Unpin)
     } else {
         None
     }
@@ -31,12 +46,15 @@ mod tests {
 
     #[test]
     fn only_the_documented_comments_are_hints() {
-        let rows: &[(&str, Option<Hint>)] = &[
-            (" weir: primary ", Some(Hint::Primary)),
-            ("weir:replica", Some(Hint::Replica)),
-            ("\tWEIR : Replica\n", Some(Hint::Replica)),
-            ("master", Some(Hint::Primary)),
-            (" MASTER ", Some(Hint::Primary)),
+        let rows: &[(&str, Option<Asked>)] = &[
+            (" weir: primary ", Some(Asked::Run(Hint::Primary))),
+            ("weir:replica", Some(Asked::Run(Hint::Replica))),
+            ("\tWEIR : Replica\n", Some(Asked::Run(Hint::Replica))),
+            ("master", Some(Asked::Run(Hint::Primary))),
+            (" MASTER ", Some(Asked::Run(Hint::Primary))),
+            (" weir: pin", Some(Asked::Pin)),
+            ("weir:Unpin ", Some(Asked::Unpin)),
+            ("weir: pins", None),
             ("slave", None),
             ("weir replica", None),
             ("weir: replicas", None),

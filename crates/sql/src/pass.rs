@@ -17,6 +17,7 @@ mod verb;
 use smallvec::SmallVec;
 
 use crate::analyzer::Analyzer;
+use crate::hint::Asked;
 use crate::lexer::Lower;
 use crate::names::Names;
 use crate::normal::Normal;
@@ -298,9 +299,12 @@ impl Pass {
         self.effects |= Effects::UNREADABLE;
     }
 
-    pub(crate) fn hint(&mut self, hint: Hint) {
-        if self.hint != Some(Hint::Primary) {
-            self.hint = Some(hint);
+    pub(crate) fn hint(&mut self, asked: Asked) {
+        match asked {
+            Asked::Run(_) if self.hint == Some(Hint::Primary) => {}
+            Asked::Run(hint) => self.hint = Some(hint),
+            Asked::Pin => self.effects |= Effects::PIN,
+            Asked::Unpin => self.effects |= Effects::UNPIN,
         }
     }
 

@@ -228,6 +228,14 @@ bitflags! {
         const KILL                  = 1 << 47;
         /// `COMMIT RELEASE`, `ROLLBACK RELEASE`: the server closes the connection behind its answer.
         const RELEASE               = 1 << 48;
+        /// `/* weir: pin */`: the session keeps its connection.
+        const PIN                   = 1 << 49;
+        /// `/* weir: unpin */`: that ends.
+        const UNPIN                 = 1 << 50;
+        /// `SHOW PROCESSLIST`, with or without FULL.
+        const SHOW_PROCESSLIST      = 1 << 51;
+        /// `SHOW FULL PROCESSLIST`.
+        const FULL_PROCESSLIST      = 1 << 52;
     }
 }
 

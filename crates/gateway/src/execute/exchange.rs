@@ -15,7 +15,7 @@ use weir_wire::{
 };
 
 use super::{
-    Answer, Attempt, Job, interrupted,
+    Answer, Attempt, Job, SENDING, Shown, interrupted,
     local_file::LocalFiles,
     not_run,
     ready::{has_semicolon, text_of},
@@ -70,13 +70,15 @@ impl Session {
                 };
             }
         }
-        let passage = match job.statement.effects.contains(Effects::SHOW_DATABASES) {
+        let whole = Effects::SHOW_DATABASES | Effects::SHOW_PROCESSLIST;
+        let passage = match job.statement.effects.intersects(whole) {
             true => Passage::Whole,
             false => Passage::Streams,
         };
         let local_files = local_files_of(job.statement);
         let coming = Coming { expect: job.expect, passage, local_files, sequence, shown };
-        self.receive(held, coming, fresh).await
+        let about = Shown { of: Some(job), head: job.packet, attributes: self.class.query_attributes };
+        self.receive(held, coming, about, fresh).await
     }
 
     /// What comes before the statement's answer did not come, or not as it should.
@@ -103,6 +105,7 @@ impl Session {
         &mut self,
         held: &mut Held,
         coming: Coming,
+        about: Shown<'_>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
         let Coming { expect, passage, local_files, sequence, shown } = coming;
@@ -137,6 +140,11 @@ impl Session {
                     Ok(read) => read,
                     Err(ClientError::StatementTold(mode)) => {
                         held.checkout.kill_statement(mode);
+                        continue;
+                    }
+                    Err(ClientError::Asked) => {
+                        self.handle
+                            .tell(|| about.doing("executing", Some(held.checkout.pool()), &self.status));
                         continue;
                     }
                     Err(ClientError::Told(_)) if streamed => return Err(SessionError::ServerGone),
@@ -214,14 +222,16 @@ impl Session {
             };
             if passage == Passage::Whole {
                 if buffer.len() >= MOST_WHOLE {
-                    let text = format!("the server's list of databases is longer than {MOST_WHOLE} bytes");
+                    let text = format!("the server's list is longer than {MOST_WHOLE} bytes");
                     return Err(SessionError::Fatal(Refused::new(error_code::UNKNOWN, text)));
                 }
             } else if buffer.len() >= limit {
                 // whole packets if possible: after them an error can still be told
                 let n = if end.boundary() > 0 { end.boundary() } else { end.position() };
                 in_packet = end.boundary() == 0;
-                self.client.write(buffer.get(..n).unwrap_or_default()).await?;
+                let tell = || about.doing(SENDING, Some(held.checkout.pool()), &self.status);
+                let piece = self.client.write(buffer.get(..n).unwrap_or_default());
+                self.handle.telling(tell, piece).await?;
                 buffer.drain(..n);
                 end.taken(n);
                 streamed = true;
@@ -512,6 +522,7 @@ async fn read_for(
         Poll::Pending => match client.poll_end(cx) {
             Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx).map(Err),
             Poll::Ready(ClientError::StatementTold(_)) if killing => client.poll_gone(cx).map(Err),
+            Poll::Pending if client.is_asked() => Poll::Ready(Err(ClientError::Asked)),
             end => end.map(Err),
         },
     })

@@ -16,7 +16,7 @@ use weir_wire::{
 };
 
 use super::{
-    Attempt, Job,
+    Attempt, Job, Shown,
     exchange::{Coming, Passage, local_files_of},
     ready::Packing,
 };
@@ -142,6 +142,8 @@ impl Session {
                 let refusal = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
                     Plan::Refuse(refusal) => Some(refusal),
                     Plan::ForwardDatabases => Some(Refusal::NotAlone("SHOW DATABASES")),
+                    Plan::ForwardProcesslist => Some(Refusal::NotAlone("SHOW PROCESSLIST")),
+                    Plan::ShowWeir(_) => Some(Refusal::NotAlone("SHOW WEIR")),
                     Plan::Kill => Some(Refusal::NotAlone("KILL")),
                     Plan::Forward(_) => None,
                 };
@@ -164,7 +166,8 @@ impl Session {
             sequence: body.next_sequence,
             shown: body.next_sequence,
         };
-        let received = self.receive(&mut held, coming, fresh).await;
+        let about = Shown { of: None, head: request.packet(), attributes: self.class.query_attributes };
+        let received = self.receive(&mut held, coming, about, fresh).await;
         let attempt = match received {
             Ok(attempt) => attempt,
             Err(error) => return Err(self.walk_away(held, error)),

@@ -7,10 +7,10 @@ use weir_plan::{Plan, Target, plan};
 use weir_sql::{Effects, Kill, Statement, analyze};
 use weir_wire::{
     Malformed, Reader,
-    command::com,
     error_code::{self, ErrorCode},
     framer::{HEADER_LEN, Header},
     packet_with,
+    query_attributes::query_head,
     response::TextRow,
     response_end::Expect,
 };
@@ -133,7 +133,7 @@ impl Session {
         }
         let mut packet = Vec::with_capacity(HEADER_LEN + 1 + text.len());
         packet_with(&mut packet, 0, |w| {
-            w.u8(com::QUERY).bytes(&text);
+            w.bytes(query_head(self.class.query_attributes)).bytes(&text);
         });
         let job = Job { packet: &packet, statement: &statement, expect: Expect::Results, prepared: None };
         let (answer, _) = self.run_job(&job, Target::Primary).await?;
@@ -241,6 +241,8 @@ fn bound_id(execution: &[u8]) -> Result<Option<u64>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use weir_wire::command::com;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ mod accounts;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
@@ -196,7 +196,8 @@ async fn log_in(
     listener: &Arc<Listener>,
     socket: Socket,
 ) -> Option<Session> {
-    let mut peer = socket.peer().map(|a| a.ip());
+    let socket_peer = socket.peer();
+    let mut peer = socket_peer.map(|a| a.ip());
     let mut stream = Stream::Plain(socket);
     if listener.trusts_proxy(peer) {
         match crate::proxy::read_header(&mut stream).await {
@@ -215,6 +216,7 @@ async fn log_in(
         stream.write_now(&out);
         return None;
     };
+    handle.set_host(&host_of(socket_peer, peer));
     let mut admission = Admission { gateway, worker, handle: Arc::clone(&handle), kept: false };
     let mut client = Client::new(stream, Vec::new(), Arc::clone(worker), handle);
     client.exact = true;
@@ -362,6 +364,7 @@ impl Entrance<'_> {
         // before the client knows: from then on it may be named in a KILL
         handle
             .logged_in(Login { namespace: Arc::clone(&tenant.name), user: entry.user.name.as_str().into() });
+        handle.set_database(database.as_deref());
         let mut out = Vec::new();
         answer::ok(&mut out, self.sequence, flags, Status::AUTOCOMMIT);
         if let Err(error) = self.client()?.write(&out).await {
@@ -390,6 +393,7 @@ impl Entrance<'_> {
             in_transaction: false,
             released: false,
             pins: Pins::empty(),
+            shown_pins: Pins::empty(),
             status: Status::AUTOCOMMIT,
             statements: Statements::default(),
             wish: flags.session_track.then(Arc::default),
@@ -577,6 +581,17 @@ fn random_nonce() -> Option<Nonce> {
     let mut random = [0; weir_wire::auth::NONCE_LEN];
     aws_lc_rs::rand::fill(&mut random).ok()?;
     Some(Nonce::from_random(random))
+}
+
+/// Address and port, as lists of processes have it. Behind a load balancer the port is not told.
+fn host_of(socket: Option<SocketAddr>, client: Option<IpAddr>) -> String {
+    match (socket, client) {
+        (Some(address), Some(ip)) if address.ip() == ip => {
+            SocketAddr::new(ip.to_canonical(), address.port()).to_string()
+        }
+        (_, Some(ip)) => ip.to_canonical().to_string(),
+        (_, None) => "localhost".to_owned(),
+    }
 }
 
 /// `'name'@'host'`, as the servers write it.
@@ -854,6 +869,7 @@ impl Session {
         self.class = class;
         self.identity = identity.into();
         self.failed_changes = 0;
+        self.handle.set_database(database.as_deref());
         self.login_database = database.map(Into::into);
         if let Some(collation) = change.collation {
             self.collation = collation;

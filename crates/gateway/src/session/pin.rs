@@ -39,11 +39,13 @@ bitflags! {
         const PROFILING = 1 << 14;
         /// The server says that something changed, and the text does not explain what.
         const UNEXPLAINED_STATE = 1 << 15;
+        /// `/* weir: pin */`.
+        const HINT = 1 << 16;
     }
 }
 
 /// Names of the reasons, in the order of their bits.
-pub const REASONS: [&str; 16] = [
+pub const REASONS: [&str; 17] = [
     "user_variable",
     "temporary_table",
     "user_lock",
@@ -60,10 +62,11 @@ pub const REASONS: [&str; 16] = [
     "long_data",
     "profiling",
     "unexplained_state",
+    "hint",
 ];
 
 /// Which effects of a text pin, and why.
-const BY_EFFECT: [(Effects, Pins); 14] = [
+const BY_EFFECT: [(Effects, Pins); 15] = [
     (Effects::ODD_USER_VARIABLE, Pins::USER_VARIABLE),
     (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
     (Effects::USER_LOCK, Pins::USER_LOCK),
@@ -78,6 +81,7 @@ const BY_EFFECT: [(Effects, Pins); 14] = [
     (Effects::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
     (Effects::XA, Pins::XA),
     (Effects::PROFILING, Pins::PROFILING),
+    (Effects::PIN, Pins::HINT),
 ];
 
 impl Pins {
@@ -126,13 +130,21 @@ impl Pins {
     /// Reasons that end with a statement of their own and leave nothing that a reset must take away.
     #[must_use]
     pub fn leave_nothing(self) -> bool {
-        Self::NEXT_TRANSACTION.union(Self::CURSOR).union(Self::TABLE_LOCK).contains(self)
+        Self::NEXT_TRANSACTION.union(Self::CURSOR).union(Self::TABLE_LOCK).union(Self::HINT).contains(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_is_in_the_documentation() {
+        let page = include_str!("../../../../docs/show-weir.md");
+        for reason in REASONS {
+            assert!(page.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
 
     #[test]
     fn every_reason_has_a_name_in_its_place() {

@@ -47,6 +47,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// A statement that Weir answers itself.
+    pub(super) fn without_parameters(definition: Arc<Definition>, statement: Statement) -> Self {
+        Self {
+            definition,
+            statement: Arc::new(statement),
+            parameters: 0,
+            types: Box::default(),
+            long_data: Vec::new(),
+            share: None,
+            refused: None,
+        }
+    }
+
     fn forget_long_data(&mut self) {
         self.long_data = Vec::new();
         self.share = None;
@@ -66,7 +79,19 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    fn add(&mut self, entry: Entry) -> u32 {
+    /// The text that a command is about: its own, or that of the statement that it names.
+    pub(super) fn text_of<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        let (command, rest) = request.payload().split_first().unwrap_or((&0, &[]));
+        match *command {
+            com::QUERY => return request.text(),
+            com::STMT_PREPARE => return rest,
+            _ => {}
+        }
+        let id = rest.get(..4).and_then(|id| id.try_into().ok()).map(u32::from_le_bytes);
+        id.and_then(|id| self.by_id.get(&id)).map_or(&[], |entry| &entry.definition.text)
+    }
+
+    pub(super) fn add(&mut self, entry: Entry) -> u32 {
         // ids count up from 1 as the servers' do; u32::MAX means "the last one" on MariaDB
         loop {
             self.last_id = self.last_id.wrapping_add(1);
@@ -189,7 +214,8 @@ impl Session {
         }
         let target = match plan(&statement, self.facts(&statement), &self.tenant.namespace) {
             Plan::Forward(target) => target,
-            Plan::ForwardDatabases | Plan::Kill => Target::Primary,
+            Plan::ForwardDatabases | Plan::ForwardProcesslist | Plan::Kill => Target::Primary,
+            Plan::ShowWeir(_) => return self.prepare_show_weir(statement, text).await,
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
                 return Err(
@@ -261,14 +287,21 @@ impl Session {
         let counts = Box::pin(self.lost_count(&statement, &definition)).await?;
         let planned = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let filters = planned == Plan::ForwardDatabases;
+        let lists = planned == Plan::ForwardProcesslist;
         let target = match planned {
             // a cursor keeps its connection: on a replica the session's next statements could not write
             Plan::Forward(_) if opens_cursor => Target::Primary,
             Plan::Forward(target) => target,
-            Plan::ForwardDatabases => Target::Primary,
+            Plan::ForwardDatabases | Plan::ForwardProcesslist => Target::Primary,
+            Plan::ShowWeir(what) => {
+                let shown = Box::pin(self.show_weir(what, Row::Binary)).await;
+                self.tenant.counters(self.worker.id).answered(Kind::Show, begin.elapsed(), shown.is_err());
+                return shown.map(|_| ());
+            }
             Plan::Kill => {
                 let packet = with_types.as_deref().unwrap_or_else(|| request.packet());
-                let execution = packet.get(HEADER_LEN..).filter(|_| long_data.is_empty());
+                let execution =
+                    packet.get(HEADER_LEN..).filter(|_| long_data.is_empty() && !self.class.query_attributes);
                 let source = KillText { text: &definition.text, execution };
                 let killed = Box::pin(self.kill(&statement, source)).await;
                 let failed = !matches!(killed, Ok(false));
@@ -291,6 +324,11 @@ impl Session {
                 let packet = without_cursor(packet);
                 let job = Job { packet: &packet, ..job };
                 Box::pin(self.show_databases(&job, Row::Binary)).await
+            }
+            _ if lists => {
+                let packet = without_cursor(packet);
+                let job = Job { packet: &packet, ..job };
+                Box::pin(self.show_processlist(&job, Row::Binary, &definition.text)).await
             }
             // one row: the server decides whether a statement has a cursor, and this one needs none
             Some(count) if opens_cursor => {

@@ -131,6 +131,9 @@ impl Session {
         self.guard_again(&mut held, statement, answer).await?;
         self.end_pins(&mut held, job, answer);
         self.begin_pins(pins);
+        if statement.effects.contains(Effects::UNPIN) {
+            self.pins.remove(Pins::HINT);
+        }
         if statement.effects.intersects(FOR_THE_STATEMENT) {
             held.checkout.mark_dirty();
         }
@@ -328,6 +331,10 @@ impl Session {
     pub(super) fn want(&mut self, primary: Arc<State>, dialect: Dialect) {
         let dialect = dialect_of(&primary, dialect.flavour, dialect.version);
         let replica = self.gateway.read_only(&primary);
+        let before = self.wanted.as_ref().map(|wanted| wanted.primary.database());
+        if before != Some(primary.database()) {
+            self.handle.set_database(primary.database());
+        }
         if primary.is_on(state::AUTOCOMMIT) {
             self.status.insert(Status::AUTOCOMMIT);
         } else {

@@ -18,6 +18,11 @@ impl Session {
     /// COM_QUERY.
     pub(super) async fn query(&mut self, request: &mut Request) -> Result<(), SessionError> {
         let begin = Instant::now();
+        if let Some(what) = self.shows_without_servers(request.text()) {
+            let shown = Box::pin(self.show_weir(what, Row::Text)).await;
+            self.tenant.counters(self.worker.id).answered(Kind::Show, begin.elapsed(), shown.is_err());
+            return shown.map(|_| ());
+        }
         if self.wanted.is_none()
             && let Err(error) = Box::pin(self.learn_state_unless_told()).await
         {
@@ -51,8 +56,15 @@ impl Session {
                 Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
             }
             Plan::Kill => {
-                let text = request.payload().get(1..).unwrap_or_default();
+                let text = request.text();
                 Box::pin(self.kill(&statement, KillText { text, execution: None })).await
+            }
+            Plan::ShowWeir(what) => Box::pin(self.show_weir(what, Row::Text)).await,
+            Plan::ForwardProcesslist => {
+                let packet = request.packet();
+                let text = request.text();
+                let job = Job { packet, statement: &statement, expect: Expect::Results, prepared: None };
+                Box::pin(self.show_processlist(&job, Row::Text, text)).await
             }
             Plan::ForwardDatabases => {
                 let packet = request.packet();

@@ -58,7 +58,12 @@ impl Pass {
             K::Status if matches!(self.prev, Prev::Word(K::Show | K::Global | K::Session | K::Local, _)) => {
                 self.effect(Effects::READS_SYSTEM_VARIABLE);
             }
-            K::Processlist => self.effect(Effects::READS_CONNECTION_ID),
+            K::Processlist => {
+                self.effect(Effects::READS_CONNECTION_ID | Effects::SHOW_PROCESSLIST);
+                if matches!(self.prev, Prev::Word(K::Full, _)) {
+                    self.effect(Effects::FULL_PROCESSLIST);
+                }
+            }
             K::Warnings | K::Errors => {
                 self.effect(Effects::READS_DIAGNOSTICS | Effects::KEEPS_DIAGNOSTICS);
                 self.raise(super::Level::Write);

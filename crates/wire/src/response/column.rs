@@ -119,6 +119,11 @@ impl<'o> ResultSet<'o> {
         });
     }
 
+    /// Writes a row whose payload `write` knows.
+    pub fn raw_row(&mut self, write: impl FnOnce(&mut Writer<'_>)) {
+        self.sequence = packet_with(self.out, self.sequence, write);
+    }
+
     /// Writes the end.
     pub fn end(self, end: &OkPacket<'_>) {
         packet_with(self.out, self.sequence, |w| end.write_end(self.flags, w));

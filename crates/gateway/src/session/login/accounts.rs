@@ -92,6 +92,8 @@ pub(super) async fn look_up(
                         plugin: *plugin,
                         access: settings.access,
                         split: settings.split,
+                        // what declared users may be, no account of the server's is
+                        admin: false,
                     }),
                 },
                 found: Some(Arc::clone(&found)),
