@@ -24,6 +24,7 @@ on_both_servers!(
     a_session_is_reached_wherever_it_waits,
     a_statement_that_waits_never_runs,
     only_what_runs_is_interrupted,
+    a_statement_behind_its_sessions_state_is_reached,
     the_id_may_come_in_every_form,
     who_kills_itself_is_told_as_at_the_server,
     others_sessions_are_for_admins,
@@ -209,6 +210,30 @@ fn only_what_runs_is_interrupted(cluster: &'static Cluster) -> Result<()> {
     ensure!(victim.value("SELECT 8")? == "8", "the transaction goes on");
     victim.run("COMMIT")?;
     drop((victim, killer));
+    rig.is_as_before()
+}
+
+/// The state that a session left on no connection goes ahead of its statement, in the same packet.
+fn a_statement_behind_its_sessions_state_is_reached(cluster: &'static Cluster) -> Result<()> {
+    let rig = Rig::start(cluster, "state", |options| options)?;
+    let (mut victim, mut other, mut killer) = (rig.client()?, rig.client()?, rig.client()?);
+    killer.run("SELECT 1")?;
+    victim.run("SET sql_mode = 'ANSI_QUOTES'")?;
+    for whole in [false, true] {
+        other.run("SELECT 1")?;
+        victim.send(&query("SELECT SLEEP(60), 'state'"))?;
+        wait_for(cluster, "%SELECT SLEEP(60), ''state", true)?;
+        killer.run(&format!("KILL {} {}", if whole { "" } else { "QUERY" }, victim.id()))?;
+        if whole {
+            ensure!(victim.read_answer(Expect::Results)?.error_number() == 1317);
+            ensure!(is_gone(&mut victim));
+        } else {
+            ensure!(is_interrupted(&mut victim)?);
+            ensure!(victim.value("SELECT @@sql_mode")? == "ANSI_QUOTES");
+        }
+        wait_for(cluster, "%SELECT SLEEP(60), ''state", false)?;
+    }
+    drop((victim, other, killer));
     rig.is_as_before()
 }
 

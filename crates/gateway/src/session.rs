@@ -120,6 +120,8 @@ pub(crate) struct Held {
     pub(crate) trackers_lent: bool,
     /// Its LAST_INSERT_ID() is the session's.
     pub(crate) has_insert_id: bool,
+    /// CONNECTION_ID() is the session's on it.
+    pub(crate) id_lent: bool,
 }
 
 impl Held {
@@ -133,6 +135,7 @@ impl Held {
             returned: false,
             trackers_lent: false,
             has_insert_id: false,
+            id_lent: false,
         }
     }
 }

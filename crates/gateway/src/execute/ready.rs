@@ -7,7 +7,7 @@ use weir_backend::{
     state::{State, Transition},
 };
 use weir_plan::Target;
-use weir_sql::Effects;
+use weir_sql::{Effects, Statement};
 use weir_wire::{command::com, framer::HEADER_LEN, query_attributes, response_end::Expect};
 
 use super::Job;
@@ -74,7 +74,29 @@ impl Session {
             self.leave(held);
             Box::pin(self.lend_virtuals(held, job)).await?;
         }
+        if needs_own_id(job.statement) && !held.id_lent {
+            self.leave(held);
+            Box::pin(self.lend_id(held)).await?;
+        }
         Ok(ahead)
+    }
+
+    /// CONNECTION_ID() is what `pseudo_thread_id` says, on both servers: the client's id, until the connection is reset,
+    /// before anybody else gets it.
+    async fn lend_id(&self, held: &mut Held) -> Result<(), ConnectionError> {
+        match held.checkout.query(&format!("SET SESSION pseudo_thread_id={}", self.handle.id)).await {
+            Ok(_) => {
+                held.id_lent = true;
+                held.checkout.mark_dirty();
+                Ok(())
+            }
+            // an account without the privilege: the statement sees the server's own id
+            Err(ConnectionError::Server { code, text }) => {
+                tracing::debug!(number = code.number, text, "pseudo_thread_id cannot be set");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Prepares a statement on a connection that does not have it, in the state in which the client prepared it.
@@ -197,4 +219,11 @@ fn literal(value: &[u8]) -> String {
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
+}
+
+/// Does the statement see its connection's id? Where IS_USED_LOCK() stands beside it, both are the server's own: it knows
+/// no other.
+fn needs_own_id(statement: &Statement) -> bool {
+    let not_its_own = Effects::SHOW_PROCESSLIST | Effects::USER_LOCK_OTHER;
+    statement.effects.contains(Effects::READS_CONNECTION_ID) && !statement.effects.intersects(not_its_own)
 }

@@ -199,7 +199,14 @@ impl Session {
         count: Count,
         row: Row,
     ) -> Result<bool, SessionError> {
-        let (answer, _) = self.run_job(job, Target::Primary).await?;
+        // nothing of what the server says is used but the shape
+        let mut shape = Statement::new();
+        shape.kind = job.statement.kind;
+        shape.access = job.statement.access;
+        shape.effects = job.statement.effects.difference(Effects::READS_CONNECTION_ID);
+        shape.statements = job.statement.statements;
+        shape.digest = job.statement.digest;
+        let (answer, _) = self.run_job(&Job { statement: &shape, ..*job }, Target::Primary).await?;
         let out = with_value(&answer.rest, self.client.flags.deprecate_eof, row, count.0);
         self.client.write(out.as_deref().unwrap_or(&answer.rest)).await?;
         Ok(answer.summary.error.is_some())
