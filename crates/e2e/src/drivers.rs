@@ -9,6 +9,7 @@ mod login;
 mod program;
 mod run;
 mod site;
+mod suite;
 mod tap;
 
 pub use cli::CommandLine;
@@ -18,4 +19,5 @@ pub use login::logins;
 pub use program::{PROGRAMS, Program};
 pub use run::{Endpoint, Outcome, Tls};
 pub use site::{Account, Site};
+pub use suite::{Extent, Suite};
 pub use tap::{Authentication, Command, Seen, Tap};

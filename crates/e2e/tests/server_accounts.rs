@@ -31,6 +31,7 @@ on_both_servers!(
     no_password_is_in_the_log,
     one_server_is_served_without_any_other_configuration,
     check_says_what_the_account_lacks,
+    a_user_kills_his_own_statement_though_the_slices_account_may_not,
     without_memory_every_login_shows_its_password,
     a_restarted_server_lets_running_clients_go_on,
 );
@@ -518,6 +519,36 @@ fn one_server_is_served_without_any_other_configuration(cluster: &'static Cluste
     let mut admin = log_in(&weir, &Login::new(SERVICE.user, SERVICE.password))?;
     ensure!(admin.value("SELECT CURRENT_USER()")? == format!("{}@%", SERVICE.user));
     drop((client, admin));
+    weir.stop()
+}
+
+fn a_user_kills_his_own_statement_though_the_slices_account_may_not(cluster: &'static Cluster) -> Result<()> {
+    let mut accounts = Accounts::new(cluster);
+    let (reader, user) = (reader(&mut accounts)?, accounts.create("u")?);
+    let account = format!("user = \"{reader}\"\npassword = \"{PASSWORD}\"\n");
+    let weir = Weir::in_front_of(cluster.primary()?.port, &account, cluster.version())?;
+    let mut victim = log_in(&weir, &login(&user).tls(Tls::Encrypted))?;
+    let mut killer = weir.connect(&login(&user).tls(Tls::Encrypted))?;
+    let id = victim.id();
+    std::thread::scope(|scope| -> Result<()> {
+        let asleep = scope.spawn(move || {
+            let began = Instant::now();
+            (victim.query("SELECT SLEEP(30), 'of a victim'"), began.elapsed())
+        });
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER='{user}' AND INFO LIKE '%of a victim%'"
+        );
+        eventually("the statement runs", || Ok((cluster.value(0, &sql)? != "0").then_some(())))?;
+        killer.run(&format!("KILL QUERY {id}"))?;
+        let (answer, took) = asleep.join().unwrap();
+        // SLEEP gives 1 where it is interrupted, or the statement gives 1317
+        let answer = answer?;
+        let interrupted = answer.error_number() == 1317
+            || answer.rows()?.first().is_some_and(|row| row[0].as_deref() == Some("1"));
+        ensure!(interrupted && took < Duration::from_secs(25), "{answer:?} after {took:?}");
+        Ok(())
+    })?;
+    drop(killer);
     weir.stop()
 }
 

@@ -49,6 +49,63 @@ pub(super) fn python(program: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// What drivers' own tests need: each in a folder of its own, as their registry has it.
+pub(super) struct Suites {
+    /// Python.
+    pub python: PathBuf,
+    /// PyMySQL and what it needs.
+    pub driver: PathBuf,
+    /// The last release of PyMySQL that came with its tests.
+    pub pymysql: PathBuf,
+    /// Django's source release, which has its tests.
+    pub django: PathBuf,
+    /// What Django needs.
+    pub packages: PathBuf,
+}
+
+/// Django, whose tests are run.
+const DJANGO: &str = "5.2.8";
+/// Later releases of PyMySQL came without its tests.
+const PYMYSQL_WITH_TESTS: &str = "0.8.1";
+
+/// Fetches the suites.
+pub(super) fn suites() -> Result<Suites> {
+    python("pymysql_facts.py")?;
+    let python = runtimes::python()?;
+    let source = sources("suites");
+    let version = output_text(Command::new(&python).arg("--version"))? + DJANGO + PYMYSQL_WITH_TESTS;
+    let folder = prepared("suites", &[source.join("requirements.txt")], &version, |folder| {
+        let pip = |how: &str| {
+            let mut pip = Command::new(&python);
+            pip.args(["-m", "pip", how, "--quiet", "--disable-pip-version-check", "--no-input"]);
+            pip
+        };
+        let packages = folder.join("packages");
+        let mut install = pip("install");
+        install.args(["--root-user-action=ignore", "--only-binary=:all:", "--target"]).arg(&packages);
+        finish(install.arg("--requirement").arg(source.join("requirements.txt")))?;
+        let fetched = folder.join("fetched");
+        let mut pymysql = pip("download");
+        pymysql.args(["--no-deps", "--only-binary=:all:", "--dest"]).arg(&fetched);
+        finish(pymysql.arg(format!("PyMySQL=={PYMYSQL_WITH_TESTS}")))?;
+        let mut django = pip("download");
+        django.args(["--no-deps", "--no-binary=:all:", "--dest"]).arg(&fetched);
+        finish(django.arg(format!("Django=={DJANGO}")))?;
+        let unpack = "import glob, shutil, sys, zipfile\n\
+             for name in glob.glob(sys.argv[1] + '/*.whl'): zipfile.ZipFile(name).extractall(sys.argv[2] + '/pymysql')\n\
+             for name in glob.glob(sys.argv[1] + '/*.tar.gz'): shutil.unpack_archive(name, sys.argv[2])\n";
+        finish(Command::new(&python).args(["-c", unpack]).arg(&fetched).arg(&packages))
+    })?;
+    let packages = folder.join("packages");
+    Ok(Suites {
+        python,
+        driver: home().join("drivers/python/packages"),
+        pymysql: packages.join("pymysql"),
+        django: packages.join(format!("django-{DJANGO}")),
+        packages,
+    })
+}
+
 /// Node.js with the packages of `package-lock.json`.
 pub(super) fn node(program: &str) -> Result<Command> {
     let (node, npm) = (runtimes::node()?, runtimes::npm()?);
