@@ -14,6 +14,7 @@ use weir_wire::auth::rsa::{RsaKeyPair, RsaPublicKey};
 use weir_wire::auth::{AuthPlugin, Nonce, Verifier};
 use weir_wire::capability::Capabilities;
 use weir_wire::command::Command;
+use weir_wire::compress::{Algorithm, FrameReader, FrameWriter, Progress};
 use weir_wire::connect::{ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish};
 use weir_wire::greeting::{FirstServerPacket, MariaDbCapabilities};
 use weir_wire::local_file::LocalFile;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("auth_packet", auth_packet),
     ("change_user", change_user),
     ("command", command),
+    ("compress", compress),
     ("connect", connect),
     ("greeting", greeting),
     ("local_file", local_file),
@@ -265,6 +267,42 @@ pub fn command(data: &[u8]) {
     }
     if let Ok(at) = query_attributes::text_at(data) {
         assert!(at <= data.len());
+    }
+}
+
+/// Frames give the same bytes, or the same refusal, however they are cut; the first two bytes say how. Nothing beyond what
+/// a frame promises comes out of it.
+pub fn compress(data: &[u8]) {
+    let [which, cut, frames @ ..] = data else { return };
+    let algorithm = if which % 2 == 0 { Algorithm::Zlib } else { Algorithm::Zstd { level: 3 } };
+    let unpack = |pieces: &[&[u8]], room: usize| {
+        let mut reader = FrameReader::new(algorithm);
+        let mut plain = Vec::new();
+        for piece in pieces {
+            let mut rest = *piece;
+            loop {
+                let mut space = vec![0; room];
+                let Ok(progress) = reader.read(rest, &mut space) else { return (plain, false) };
+                assert!(progress.consumed <= rest.len() && progress.produced <= room);
+                plain.extend_from_slice(&space[..progress.produced]);
+                rest = &rest[progress.consumed..];
+                if progress == Progress::default() || plain.len() > 1 << 20 {
+                    break;
+                }
+            }
+        }
+        (plain, true)
+    };
+    let (whole, fine) = unpack(&[frames], 4096);
+    let (head, tail) = frames.split_at(usize::from(*cut).min(frames.len()));
+    let (pieces, fine_too) = unpack(&[head, tail], 1 + usize::from(*which));
+    if fine && fine_too && whole.len() <= 1 << 20 && pieces.len() <= 1 << 20 {
+        assert_eq!(whole, pieces);
+    }
+    let mut packed = Vec::new();
+    FrameWriter::default().write(algorithm, *cut, frames, &mut packed);
+    if !frames.is_empty() {
+        assert_eq!(unpack(&[&packed], 1 << 16), (frames.to_vec(), true));
     }
 }
 

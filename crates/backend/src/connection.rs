@@ -418,7 +418,8 @@ impl Connection {
         let mut bytes = std::mem::take(&mut self.leftover);
         while !self.riders.is_empty() {
             self.broken = true;
-            let mut end = ResponseEnd::new(Expect::Results, BACKEND_FLAGS, None, None);
+            let mut end = ResponseEnd::new(Expect::Results, BACKEND_FLAGS, None, None)
+                .renumbering(self.stream.is_compressed());
             while end.scan(&mut bytes)? != Scan::Done {
                 let n = end.position();
                 bytes.drain(..n);
@@ -572,13 +573,18 @@ impl Connection {
         }
         let mut payload = vec![0; header.len];
         self.stream.read_exact(&mut payload).await?;
+        // compressed, packets are counted as frames are behind each flush: only 0 is sure to be none of an answer's
+        let in_order = match self.stream.is_compressed() {
+            true => header.sequence != 0,
+            false => header.sequence == sequence,
+        };
         match payload.first() {
-            Some(&(response::OK | response::EOF)) if header.sequence == sequence => Ok(()),
+            Some(&(response::OK | response::EOF)) if in_order => Ok(()),
             Some(&response::ERR) => {
                 let err = ErrPacket::parse(&payload)?;
                 let text = String::from_utf8_lossy(err.message).into_owned();
                 // sent before the server had read our command
-                if header.sequence != sequence {
+                if !in_order {
                     return Err(ConnectionError::Goodbye(text));
                 }
                 Err(ConnectionError::Server { code: err.code, text })
@@ -673,7 +679,8 @@ impl Connection {
     /// # Errors
     /// The answer is an error, or the connection failed.
     pub async fn read_reply(&mut self, expect: Expect) -> Result<Reply, ConnectionError> {
-        let mut end = ResponseEnd::new(expect, BACKEND_FLAGS, None, None);
+        let mut end =
+            ResponseEnd::new(expect, BACKEND_FLAGS, None, None).renumbering(self.stream.is_compressed());
         let mut bytes: Vec<u8> = Vec::new();
         loop {
             // byte counts are asked for exactly, so that the next pipelined answer stays in the socket

@@ -9,7 +9,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use weir_catalog::slice::{Address, BackendAccount, BackendTlsMode};
+use weir_catalog::slice::{Address, BackendAccount, BackendCompression, BackendTlsMode};
 use weir_wire::{
     Malformed, capability::Capabilities, connect::ServerRefusal, error_code, greeting::Greeting,
     server_version::ServerVersion,
@@ -188,6 +188,8 @@ pub struct DialerOptions {
     pub tls: Option<Arc<crate::tls::TlsSettings>>,
     /// Statements may load files of clients.
     pub local_files: bool,
+    /// Compression.
+    pub compression: BackendCompression,
     /// Shares equal states.
     pub states: Arc<Interner<State>>,
     /// Others than the account whom connections may be logged in as.

@@ -3,6 +3,7 @@
 mod accounts;
 mod balance;
 mod checkout;
+mod compressed;
 mod connection;
 mod control;
 mod dial;
@@ -26,6 +27,7 @@ pub use accounts::{
 };
 pub use balance::{Candidate, pick_replica};
 pub use checkout::{Checkout, CheckoutError};
+pub use compressed::Peer;
 pub use connection::{Connection, ConnectionError, Goal, Reply};
 pub use control::{KillError, KillMode};
 pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};

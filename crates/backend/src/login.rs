@@ -4,10 +4,11 @@ use std::{io, sync::Arc, time::Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
-use weir_catalog::slice::BackendTlsMode;
+use weir_catalog::slice::{BackendCompression, BackendTlsMode};
 use weir_wire::{
     Malformed,
     capability::Capabilities,
+    compress::{Algorithm, DEFAULT_ZSTD_LEVEL},
     connect::{ConnectError, ConnectOptions, Credential, ExpectGreeting, ServerKey, Step, TlsWish},
     framer::{HEADER_LEN, Header},
     greeting::{Greeting, MariaDbCapabilities},
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     accounts::Identity,
+    compressed::Peer,
     connection::ConnectionError,
     dial::{DialError, Dialer},
     pool::Class,
@@ -94,7 +96,16 @@ impl Dialer {
         }
         let text = String::from_utf8_lossy(&logged_in.greeting.version).into_owned();
         let version = ServerVersion::parse(&text).ok_or(Malformed { what: "server version", at: 1 })?;
-        Ok((talk.stream, version, logged_in.greeting))
+        let Some((capability, algorithm)) = compression(self.options.compression) else {
+            return Ok((talk.stream, version, logged_in.greeting));
+        };
+        if !logged_in.agreed.contains(capability) {
+            let wanted = self.options.compression;
+            return Err(DialError::Login(format!(
+                "the server does not offer {wanted}, which the slice demands as its compression"
+            )));
+        }
+        Ok((talk.stream.compress(Peer::Server, algorithm), version, logged_in.greeting))
     }
 
     fn connect_options(&self, class: Class, is_local: bool, identity: Option<&Identity>) -> ConnectOptions {
@@ -110,6 +121,9 @@ impl Dialer {
         capabilities.set(Capabilities::IGNORE_SPACE, class.ignore_space);
         capabilities.set(Capabilities::INTERACTIVE, class.interactive);
         capabilities.set(Capabilities::QUERY_ATTRIBUTES, class.query_attributes);
+        if let Some((capability, _)) = compression(self.options.compression) {
+            capabilities.insert(capability);
+        }
         let mut mariadb = MariaDbCapabilities::empty();
         mariadb.set(MariaDbCapabilities::EXTENDED_METADATA, class.extended_metadata);
         let mut attributes = Attributes::new();
@@ -155,6 +169,15 @@ impl Dialer {
         let (Some(tls), Stream::Tls(stream)) = (&self.options.tls, stream) else { return Ok(()) };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         tls.check(chain, &self.server_name()?).map_err(|e| DialError::Tls(io::Error::other(e)))
+    }
+}
+
+/// What is asked for, and what comes of it.
+fn compression(wanted: BackendCompression) -> Option<(Capabilities, Algorithm)> {
+    match wanted {
+        BackendCompression::Off => None,
+        BackendCompression::Zlib => Some((Capabilities::COMPRESS, Algorithm::Zlib)),
+        BackendCompression::Zstd => Some((Capabilities::ZSTD, Algorithm::Zstd { level: DEFAULT_ZSTD_LEVEL })),
     }
 }
 

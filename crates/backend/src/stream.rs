@@ -1,4 +1,4 @@
-//! A byte stream to a client or a server: TCP, Unix socket, or TLS over either.
+//! A byte stream to a client or a server: TCP, Unix socket, TLS over either, and all of them compressed.
 
 use std::{
     io,
@@ -12,6 +12,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsStream;
+use weir_wire::compress::Algorithm;
+
+use crate::compressed::{Compressed, Peer};
 
 /// A socket without encryption.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub enum Stream {
     Plain(Socket),
     /// TLS; boxed, since it is large and most streams are not.
     Tls(Box<TlsStream<Socket>>),
+    /// Compressed, over either of them.
+    Compressed(Box<Compressed>),
     /// On its way from one worker to another; nothing can be read or written.
     Parked(Option<Detached>),
 }
@@ -84,6 +89,7 @@ impl Stream {
         match self {
             Self::Plain(s) => Some(s),
             Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Compressed(s) => s.below().socket(),
             Self::Parked(_) => None,
         }
     }
@@ -91,7 +97,44 @@ impl Stream {
     /// Is it encrypted?
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Tls(_) => true,
+            Self::Compressed(s) => s.below().is_tls(),
+            Self::Plain(_) | Self::Parked(_) => false,
+        }
+    }
+
+    /// Does what was written lie in a buffer until it is flushed?
+    #[must_use]
+    pub fn needs_flush(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Compressed(_))
+    }
+
+    /// Is it compressed?
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        matches!(self, Self::Compressed(_))
+    }
+
+    /// Compresses from the next byte on.
+    #[must_use]
+    pub fn compress(self, peer: Peer, algorithm: Algorithm) -> Self {
+        Self::Compressed(Box::new(Compressed::new(self, peer, algorithm)))
+    }
+
+    /// What goes to a server from now on is, or is no longer, a local file.
+    pub fn set_in_local_file(&mut self, on: bool) {
+        if let Self::Compressed(s) = self {
+            s.set_in_local_file(on);
+        }
+    }
+
+    /// Reads ahead what comes compressed, up to `limit` bytes in all, without looking into it. Nothing otherwise.
+    pub fn poll_read_ahead(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Compressed(s) => s.poll_read_ahead(cx, limit),
+            Self::Plain(_) | Self::Tls(_) | Self::Parked(_) => Poll::Pending,
+        }
     }
 
     /// Are passwords safe on it: TLS, or a Unix socket?
@@ -103,6 +146,11 @@ impl Stream {
     /// Has the other side sent something, or closed? For a connection on which nothing is expected: both mean that
     /// it is dead. `thorough` asks the kernel (one system call); else only what the event loop has seen counts.
     pub fn is_readable(&mut self, thorough: bool) -> bool {
+        if let Self::Compressed(s) = self
+            && s.has_arrived()
+        {
+            return true;
+        }
         let mut cx = Context::from_waker(Waker::noop());
         let Some(socket) = self.socket() else { return false };
         let seen = match socket {
@@ -138,7 +186,7 @@ impl Stream {
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(n)) = Pin::new(&mut *self).poll_write(&mut cx, bytes)
             && n == bytes.len()
-            && self.is_tls()
+            && self.needs_flush()
         {
             // a farewell that stays in the TLS buffer is no worse than none
             let _sent = Pin::new(self).poll_flush(&mut cx).is_ready();
@@ -192,6 +240,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Self::Compressed(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
             Self::Parked(_) => parked(),
         }
     }
@@ -202,6 +251,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Self::Compressed(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
             Self::Parked(_) => parked(),
         }
     }
@@ -210,6 +260,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Self::Compressed(s) => Pin::new(s.as_mut()).poll_flush(cx),
             Self::Parked(_) => parked(),
         }
     }
@@ -218,6 +269,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Self::Compressed(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
             Self::Parked(_) => parked(),
         }
     }

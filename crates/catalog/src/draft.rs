@@ -9,7 +9,7 @@ use crate::{
     document::Bytes,
     name::{CharsetName, DatabaseName, Name, UserName, VariableName, Zone},
     secret::Secret,
-    slice::{Address, BackendTlsMode},
+    slice::{Address, BackendCompression, BackendTlsMode},
     stored,
     user::{Plugin, UserAccess},
 };
@@ -119,6 +119,9 @@ stored! {
         required account: AccountDraft;
         /// TLS to the servers.
         section tls: BackendTlsDraft;
+        /// Compression to the servers: saves network, costs both sides time. A server that does not offer it is not
+        /// used.
+        default compression: BackendCompression = BackendCompression::Off;
     }
 
     /// A server process.

@@ -17,6 +17,8 @@ pub struct Slice {
     pub account: BackendAccount,
     /// TLS to the instances.
     pub tls: BackendTls,
+    /// Compression to the instances.
+    pub compression: BackendCompression,
     /// What the instances are, if the operator says so; a listener must know before it first reached one.
     pub flavour: Option<Flavour>,
 }
@@ -64,6 +66,19 @@ pub struct BackendTls {
     pub ca: Option<std::path::PathBuf>,
     /// PEM client certificate chain and key.
     pub client_certificate: Option<(std::path::PathBuf, std::path::PathBuf)>,
+}
+
+choice! {
+    /// How the connections to servers are compressed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum BackendCompression {
+        /// Not at all.
+        Off = "off",
+        /// By zlib, which every server knows.
+        Zlib = "zlib",
+        /// By zstd, which MySQL knows since 8.0.18.
+        Zstd = "zstd",
+    }
 }
 
 choice! {

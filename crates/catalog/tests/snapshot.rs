@@ -178,6 +178,7 @@ result_rows = 5
         ("capacity = 8", "capacity = 9", "pool", false),
         (r#"password = "p""#, r#"password = "q""#, "slice one changed; slice two changed", false),
         ("weight = 1", "weight = 2", "slice one changed", false),
+        (r#"name = "two""#, "name = \"two\"\ncompression = \"zlib\"", "slice two changed", false),
         (r#"name = "two""#, r#"name = "three""#, "slice three added; slice two removed", false),
         ("idle_timeout", "client_write_timeout", "session", true),
     ] {

@@ -2,6 +2,7 @@
 //! send what no driver would.
 
 mod answer;
+mod compressed;
 mod login;
 mod packet;
 mod parameter;
@@ -200,7 +201,11 @@ impl Client {
     /// The connection is lost, or what comes is no answer.
     pub fn read_answer(&mut self, expect: Expect) -> Result<Answer, Failure> {
         let flags = self.flags();
-        answer::read(&mut self.transport, flags, expect)
+        let counts = match self.transport.is_compressed() {
+            true => answer::Counts::Anew,
+            false => answer::Counts::AsSent,
+        };
+        answer::read(&mut self.transport, flags, expect, counts)
     }
 
     /// Sends a command and reads its answer.
@@ -254,13 +259,18 @@ impl Client {
             return Err(Failure::Login(format!("no file was asked for:\n{asked:?}")));
         };
         let mut sequence = request.next_sequence();
+        self.transport.set_in_local_file(true);
         for packet in packets.iter().copied().chain([&[][..]]) {
             let mut bytes = Vec::new();
             sequence = weir_wire::write_packet(&mut bytes, sequence, packet);
             self.transport.write_all(&bytes)?;
         }
         self.transport.flush()?;
+        self.transport.set_in_local_file(false);
         let answer = self.read_answer(Expect::Results)?;
+        if self.transport.is_compressed() {
+            return Ok(answer);
+        }
         match answer.packets.first() {
             Some(first) if first.sequence == sequence => Ok(answer),
             first => Err(Failure::Login(format!("after a file {sequence} was due, not {first:?}"))),
@@ -442,9 +452,13 @@ impl Client {
     /// # Errors
     /// It is no plain TCP connection.
     pub fn into_tcp(self) -> Result<TcpStream, Failure> {
-        match self.transport {
+        let transport = match self.transport {
+            Transport::Compressed(stream) => stream.below,
+            plain => plain,
+        };
+        match transport {
             Transport::Tcp(stream) => Ok(stream),
-            Transport::Unix(_) | Transport::Tls(_) => {
+            Transport::Unix(_) | Transport::Tls(_) | Transport::Compressed(_) => {
                 Err(Failure::Login("no plain TCP connection".to_owned()))
             }
         }

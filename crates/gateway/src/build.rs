@@ -126,6 +126,9 @@ fn reusable(old: &Tenant, namespace: &Namespace, slice: &Slice, instance: &Insta
     if before.account != slice.account || before.tls != slice.tls || old.namespace.pool != namespace.pool {
         return None;
     }
+    if before.compression != slice.compression {
+        return None;
+    }
     if old.namespace.local_infile != namespace.local_infile {
         return None;
     }
@@ -164,6 +167,7 @@ fn new_dialer(
         tls_mode: slice.tls.mode,
         tls,
         local_files: namespace.local_infile,
+        compression: slice.compression,
         states: Arc::clone(&materials.states),
         identities: Arc::clone(&materials.identities),
     })

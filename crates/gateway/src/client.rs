@@ -9,9 +9,10 @@ use std::{
 };
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use weir_backend::{KillMode, Stream};
+use weir_backend::{KillMode, Peer, Stream};
 use weir_wire::{
     Malformed,
+    compress::Algorithm,
     framer::{HEADER_LEN, Header},
     query_attributes,
     response::ResponseFlags,
@@ -310,6 +311,9 @@ impl Client {
     /// While a statement waits or runs: has the client gone? What it sends meanwhile is read ahead, up to a bound; who has
     /// sent that much is there. Costs nothing while nothing comes.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        if self.stream.is_compressed() {
+            return self.poll_gone_compressed(cx);
+        }
         while self.buffer.len() - self.at < READ_AHEAD {
             ready!(self.stream.poll_arrival(cx));
             if self.buffer.capacity() == 0 {
@@ -329,6 +333,23 @@ impl Client {
         Poll::Pending
     }
 
+    /// The same where bytes come compressed: they are not unpacked before their turn, since frames are counted by command.
+    fn poll_gone_compressed(&mut self, cx: &mut Context<'_>) -> Poll<ClientError> {
+        loop {
+            match ready!(self.stream.poll_read_ahead(cx, READ_AHEAD)) {
+                Ok(0) => return Poll::Ready(ClientError::Closed),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    /// Both sides compress from the next byte on.
+    pub fn compress(&mut self, algorithm: Algorithm) {
+        let plain = std::mem::replace(&mut self.stream, Stream::Parked(None));
+        self.stream = plain.compress(Peer::Client, algorithm);
+    }
+
     /// Writes an answer, or a part of one. A client that takes nothing for too long is cut off.
     ///
     /// # Errors
@@ -337,13 +358,20 @@ impl Client {
         let mut rest = bytes;
         let before = self.handle.phase();
         let mut waiting = false;
+        let flushes = self.stream.needs_flush();
         let result = poll_fn(|cx| {
-            while !rest.is_empty() {
-                match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                    Poll::Ready(Ok(0)) => {
+            loop {
+                let step = match rest.is_empty() {
+                    false => Pin::new(&mut self.stream).poll_write(cx, rest).map_ok(Some),
+                    true if flushes => Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| None),
+                    true => return Poll::Ready(Ok(())),
+                };
+                match step {
+                    Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(Some(0))) => {
                         return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
                     }
-                    Poll::Ready(Ok(n)) => {
+                    Poll::Ready(Ok(Some(n))) => {
                         rest = rest.get(n..).unwrap_or_default();
                         if waiting {
                             self.handle.enter(Phase::Writing, self.worker.now());
@@ -364,10 +392,6 @@ impl Client {
                     }
                 }
             }
-            if self.stream.is_tls() {
-                return Pin::new(&mut self.stream).poll_flush(cx).map_err(ClientError::from);
-            }
-            Poll::Ready(Ok(()))
         })
         .await;
         if waiting {

@@ -51,6 +51,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS to clients.
     pub tls: ClientTls,
+    /// May clients have their connections compressed?
+    pub compression: bool,
     /// Keys; reloaded on HUP. `None` if TLS is off.
     pub tls_config: Option<arc_swap::ArcSwap<ServerConfig>>,
     /// Networks whose connections begin with a PROXY header.

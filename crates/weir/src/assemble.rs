@@ -51,6 +51,8 @@ pub(crate) struct ListenerParts {
     pub address: ListenAddress,
     /// TLS to clients.
     pub tls: ClientTls,
+    /// May clients have their connections compressed?
+    pub compression: bool,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// Version to greet with; `None` is what the servers are.
@@ -119,6 +121,7 @@ impl Assembled {
                 address: listener.address,
                 tls: listener.tls,
                 tls_config,
+                compression: listener.compression,
                 proxy_protocol_from: listener.proxy_protocol_from,
                 version: listener.version,
                 namespaces: listener.namespaces,
@@ -304,6 +307,7 @@ mod tests {
             listeners: vec![ListenerParts {
                 address: ListenAddress::Unix(data_dir.join("weir.sock")),
                 tls: ClientTls::Preferred,
+                compression: true,
                 proxy_protocol_from: Vec::new(),
                 version: None,
                 namespaces: None,

@@ -189,6 +189,7 @@ fn assemble(arguments: &Arguments, account: Secret, password: &str, folder: &Pat
         listeners: vec![ListenerParts {
             address: ListenAddress::Tcp(arguments.listen),
             tls: ClientTls::Preferred,
+            compression: true,
             proxy_protocol_from: Vec::new(),
             version: None,
             namespaces: None,

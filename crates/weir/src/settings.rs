@@ -69,6 +69,8 @@ pub(crate) struct ListenerSettings {
     pub address: ListenAddress,
     /// TLS to clients.
     pub tls: ListenerTls,
+    /// May clients have their connections compressed?
+    pub compression: bool,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// What it says it is; `None`: what the servers of its namespaces are.
@@ -178,6 +180,9 @@ stored! {
         default address: ListenAddress = ListenAddress::default();
         /// TLS to clients.
         default tls: ListenerTls = ListenerTls::Preferred;
+        /// May clients have their connections compressed? Those that ask get zlib, or zstd from a listener that greets as
+        /// MySQL; zstd levels above 9 count as 9.
+        default compression: bool = true;
         /// Networks of load balancers: connections from there must begin with a PROXY header, version 1 or 2, and are
         /// taken to come from the address that it names. From anywhere else such a header is refused.
         list proxy_protocol_from: IpNet;

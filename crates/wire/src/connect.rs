@@ -23,6 +23,7 @@ pub use reply::ExpectReply;
 
 use crate::auth::{AuthPlugin, Nonce};
 use crate::capability::Capabilities;
+use crate::compress::DEFAULT_ZSTD_LEVEL;
 use crate::greeting::{FirstServerPacket, Greeting, MariaDbCapabilities};
 use crate::login::{AuthData, HandshakeResponse41, SslRequest};
 use crate::{Malformed, Writer};
@@ -155,8 +156,6 @@ impl Known {
             | Capabilities::CONNECT_WITH_DB
             | Capabilities::CONNECT_ATTRS
             | Capabilities::PLUGIN_AUTH_LENENC
-            | Capabilities::COMPRESS
-            | Capabilities::ZSTD
             | Capabilities::MULTI_FACTOR_AUTHENTICATION
             | Capabilities::LONG_PASSWORD;
         let mut wanted = options.capabilities.difference(by_options) | always;
@@ -231,7 +230,7 @@ impl Known {
             database: self.options.database.clone(),
             plugin: Some(plugin),
             attributes: self.options.attributes.clone(),
-            zstd_level: None,
+            zstd_level: Some(DEFAULT_ZSTD_LEVEL),
         };
         let mut payload = Vec::new();
         response.write(&mut Writer::new(&mut payload));

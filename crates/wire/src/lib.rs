@@ -10,6 +10,7 @@ pub mod accept;
 pub mod auth;
 pub mod capability;
 pub mod command;
+pub mod compress;
 pub mod connect;
 pub mod error_code;
 pub mod framer;

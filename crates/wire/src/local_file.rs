@@ -18,6 +18,7 @@ pub struct LocalFile {
     continues: bool,
     from_client: u8,
     to_server: u8,
+    unordered: bool,
     ended: bool,
 }
 
@@ -32,8 +33,16 @@ impl LocalFile {
             continues: false,
             from_client,
             to_server,
+            unordered: false,
             ended: false,
         }
+    }
+
+    /// The file comes compressed: clients count its packets as frames are counted.
+    #[must_use]
+    pub fn in_any_order(mut self, on: bool) -> Self {
+        self.unordered = on;
+        self
     }
 
     /// Takes the next bytes from the client; how many of them belong to the file. Less than all only at its end.
@@ -52,7 +61,7 @@ impl LocalFile {
             }
             self.have += 1;
             if self.have == HEADER_LEN {
-                if *byte != self.from_client {
+                if *byte != self.from_client && !self.unordered {
                     return Err(Malformed { what: "packet of a local file out of order", at });
                 }
                 *byte = self.to_server;

@@ -107,6 +107,8 @@ pub struct ResponseEnd<'w> {
     row_limit: u64,
     /// The server may ask the client for files.
     local_files: bool,
+    /// The server's sequence ids mean nothing.
+    renumbers: bool,
     /// Where in the buffer the next header (or the rest of a body) starts.
     at: usize,
     /// Start of the packet that `at` is in, or `at` itself.
@@ -152,6 +154,7 @@ impl<'w> ResponseEnd<'w> {
             wish,
             row_limit: row_limit.unwrap_or(u64::MAX),
             local_files: false,
+            renumbers: false,
             at: 0,
             boundary: 0,
             boundary_sequence: 1,
@@ -194,6 +197,14 @@ impl<'w> ResponseEnd<'w> {
         self
     }
 
+    /// The answer came compressed: behind each flush the servers count packets as frames are counted. The client gets
+    /// ids that count up.
+    #[must_use]
+    pub fn renumbering(mut self, on: bool) -> Self {
+        self.renumbers = on;
+        self
+    }
+
     /// Walks over what `buf` holds from where the last call stopped. Bytes before the position may have been
     /// changed; `buf` may have grown or shrunk by a few bytes at control packets.
     ///
@@ -224,7 +235,7 @@ impl<'w> ResponseEnd<'w> {
                 }
             }
             let Some(header) = buf.get(self.at..).and_then(Header::parse) else { return Ok(Scan::More) };
-            if self.due.is_some_and(|due| due != header.sequence) {
+            if !self.renumbers && self.due.is_some_and(|due| due != header.sequence) {
                 return Err(self.malformed("packet out of order"));
             }
             if self.continues {
@@ -352,8 +363,8 @@ impl<'w> ResponseEnd<'w> {
     }
 
     fn pass(&mut self, buf: &mut [u8], header: Header) {
-        let sequence = header.sequence.wrapping_add(self.sequence_shift);
-        if self.sequence_shift != 0
+        let sequence = self.client_sequence(header);
+        if sequence != header.sequence
             && let Some(byte) = buf.get_mut(self.at + HEADER_LEN - 1)
         {
             *byte = sequence;
@@ -363,6 +374,14 @@ impl<'w> ResponseEnd<'w> {
         self.continues = header.continues();
         self.at += HEADER_LEN;
         self.skip = header.len;
+    }
+
+    /// The id that a packet of the server has for the client.
+    fn client_sequence(&self, header: Header) -> u8 {
+        match self.renumbers {
+            true => self.next_sequence,
+            false => header.sequence.wrapping_add(self.sequence_shift),
+        }
     }
 
     fn column_passed(&mut self) {
@@ -377,7 +396,7 @@ impl<'w> ResponseEnd<'w> {
     /// Replaces the packet at `at` by one with the payload that `fill` writes, and goes behind it.
     fn replace(&mut self, buf: &mut Vec<u8>, header: Header, fill: impl FnOnce(&mut Writer<'_>)) {
         let mut packet = Vec::with_capacity(HEADER_LEN + header.len);
-        let sequence = header.sequence.wrapping_add(self.sequence_shift);
+        let sequence = self.client_sequence(header);
         self.next_sequence = packet_with(&mut packet, sequence, fill);
         self.due = Some(header.sequence.wrapping_add(1));
         buf.splice(self.at..self.at + HEADER_LEN + header.len, packet.iter().copied());
@@ -395,7 +414,7 @@ impl<'w> ResponseEnd<'w> {
         as_eof: bool,
     ) {
         let keep = if as_eof { EofPacket::LEN } else { fixed };
-        let sequence = header.sequence.wrapping_add(self.sequence_shift);
+        let sequence = self.client_sequence(header);
         let end = self.at + HEADER_LEN + header.len;
         let Some(packet) = buf.get_mut(self.at..end) else { return };
         let (status, warnings) =

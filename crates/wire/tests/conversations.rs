@@ -348,10 +348,7 @@ fn both_sides_agree_on_the_same_capabilities() {
         candidates: vec![Verifier::plain("s3cret").into()],
     };
     let logged_in = listener.meet(options("s3cret")).client.unwrap();
-    let decided = Capabilities::SSL
-        | Capabilities::COMPRESS
-        | Capabilities::ZSTD
-        | Capabilities::PLUGIN_AUTH_LENENC
-        | Capabilities::MULTI_FACTOR_AUTHENTICATION;
+    let decided =
+        Capabilities::SSL | Capabilities::PLUGIN_AUTH_LENENC | Capabilities::MULTI_FACTOR_AUTHENTICATION;
     assert_eq!(logged_in.agreed, server_capabilities().difference(decided));
 }

@@ -22,6 +22,7 @@ use weir_wire::Writer;
 use weir_wire::auth::{Verifier, caching_sha2, native};
 use weir_wire::capability::{Capabilities, Status};
 use weir_wire::command::com;
+use weir_wire::compress::{Algorithm, FrameWriter};
 use weir_wire::greeting::{Greeting, MariaDbCapabilities};
 use weir_wire::login::{Attributes, AuthData, ChangeUser, HandshakeResponse41, SslRequest};
 use weir_wire::response::{Column, ERR, EofPacket, OK, OkPacket, ResponseFlags, ResultSet, column_type};
@@ -278,6 +279,19 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             all.push(b"\x03\x00\x01SELECT 1".to_vec());
             all.push(b"\x03\x02\x01\x02\x01\xFE\x00\x01a\x08\x80\x01b\x03abcSELECT 1".to_vec());
             all
+        }
+        "compress" => {
+            let text: Vec<u8> = (0..3000).map(|i| b"0123456789"[i * i % 7]).collect();
+            let algorithms = [Algorithm::Zlib, Algorithm::Zstd { level: 3 }];
+            let pack = |which: u8| {
+                let mut out = vec![which, 40];
+                let mut writer = FrameWriter::default();
+                for len in [10, 3000, 200] {
+                    writer.write(algorithms[usize::from(which % 2)], 0, &text[..len], &mut out);
+                }
+                out
+            };
+            (0..8).map(pack).collect()
         }
         "local_file" => {
             let mut file = Vec::new();

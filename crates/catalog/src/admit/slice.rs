@@ -59,6 +59,7 @@ impl Admission<'_> {
             replicas: replicas?,
             account: account?,
             tls: tls?,
+            compression: slice.compression.value,
             flavour: slice.flavour.as_ref().map(|flavour| flavour.value),
         })
     }

@@ -307,8 +307,22 @@ impl<R: Read> Taking<'_, R> {
     }
 }
 
-/// Reads an answer. Its packets must count up; from where depends on how many the command had.
-pub(super) fn read(from: &mut impl Read, flags: ResponseFlags, expect: Expect) -> Result<Answer, Failure> {
+/// What an answer's sequence ids are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Its packets must count up; from where depends on how many the command had.
+    AsSent,
+    /// Compressed: servers count packets as frames behind each flush. They are counted anew, from 1.
+    Anew,
+}
+
+/// Reads an answer.
+pub(super) fn read(
+    from: &mut impl Read,
+    flags: ResponseFlags,
+    expect: Expect,
+    counts: Counts,
+) -> Result<Answer, Failure> {
     let mut taking = Taking { from, answer: Answer { packets: Vec::new(), flags, expect } };
     match expect {
         Expect::Results => taking.results()?,
@@ -331,13 +345,14 @@ pub(super) fn read(from: &mut impl Read, flags: ResponseFlags, expect: Expect) -
             }
         }
     }
-    let mut due = taking.answer.packets.first().map_or(1, |first| first.sequence);
-    for packet in &taking.answer.packets {
+    let first = taking.answer.packets.first().map_or(1, |first| first.sequence);
+    let mut due = if counts == Counts::Anew { 1 } else { first };
+    for packet in &mut taking.answer.packets {
+        if counts == Counts::Anew {
+            packet.sequence = due;
+        }
         if packet.sequence != due {
-            return Err(Failure::Login(format!(
-                "packet {packet:?} came where {due} was due:\n{:?}",
-                taking.answer
-            )));
+            return Err(Failure::Login(format!("packet {packet:?} came where {due} was due")));
         }
         due = packet.next_sequence();
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use weir_wire::auth::rsa::RsaPublicKey;
 use weir_wire::auth::{AuthPlugin, Nonce, caching_sha2, native};
 use weir_wire::capability::Capabilities;
+use weir_wire::compress::{Algorithm, DEFAULT_ZSTD_LEVEL};
 use weir_wire::greeting::{FirstServerPacket, MariaDbCapabilities};
 use weir_wire::login::{
     Attributes, AuthData, AuthMoreData, ChangeUser, HandshakeResponse41, ServerAuthPacket, SslRequest,
@@ -321,6 +322,16 @@ pub(super) fn log_in(mut transport: Transport, login: &Login) -> Result<Client, 
     exchange.note_plugin();
     exchange.run()?;
     let Exchange { plugin, challenge, proof, packets, .. } = exchange;
+    // who asks for both gets zlib
+    let algorithm = match agreed {
+        both if both.contains(Capabilities::COMPRESS) => Some(Algorithm::Zlib),
+        zstd if zstd.contains(Capabilities::ZSTD) => Some(Algorithm::Zstd { level: DEFAULT_ZSTD_LEVEL }),
+        _ => None,
+    };
+    let transport = match algorithm {
+        Some(algorithm) => transport.compressed(algorithm),
+        None => transport,
+    };
     Ok(Client { transport, greeting, capabilities: agreed, proof, login_packets: packets, challenge, plugin })
 }
 

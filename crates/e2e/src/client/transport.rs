@@ -15,6 +15,9 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use weir_wire::compress::Algorithm;
+
+use super::compressed::Compressed;
 
 /// Where somebody listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Transport {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// Any of them, compressed.
+    Compressed(Box<Compressed>),
 }
 
 impl Transport {
@@ -73,6 +78,7 @@ impl Transport {
                 stream.sock.set_read_timeout(Some(patience))?;
                 stream.sock.set_write_timeout(Some(patience))
             }
+            Transport::Compressed(stream) => stream.below.set_patience(patience),
         }
     }
 
@@ -81,6 +87,7 @@ impl Transport {
             Transport::Tcp(stream) => stream.shutdown(how),
             Transport::Unix(stream) => stream.shutdown(how),
             Transport::Tls(stream) => stream.sock.shutdown(how),
+            Transport::Compressed(stream) => stream.below.shut(how),
         }
     }
 
@@ -88,6 +95,7 @@ impl Transport {
         let socket = match self {
             Transport::Tcp(stream) => stream,
             Transport::Tls(stream) => &stream.sock,
+            Transport::Compressed(stream) => return stream.below.reset_when_closed(),
             Transport::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
@@ -95,7 +103,28 @@ impl Transport {
 
     /// May a password pass as it is?
     pub(super) fn is_secure(&self) -> bool {
-        !matches!(self, Transport::Tcp(_))
+        match self {
+            Transport::Tcp(_) => false,
+            Transport::Unix(_) | Transport::Tls(_) => true,
+            Transport::Compressed(stream) => stream.below.is_secure(),
+        }
+    }
+
+    /// Compresses from the next byte on.
+    pub(super) fn compressed(self, algorithm: Algorithm) -> Transport {
+        Transport::Compressed(Box::new(Compressed::new(self, algorithm)))
+    }
+
+    /// Is it compressed? Then packets are counted as frames are, behind each flush.
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self, Transport::Compressed(_))
+    }
+
+    /// What is written from now on is, or is no longer, a local file.
+    pub(super) fn set_in_local_file(&mut self, on: bool) {
+        if let Transport::Compressed(stream) = self {
+            stream.commands.in_local_file = on;
+        }
     }
 
     /// Puts TLS around a TCP stream. With `authority` the certificate must be signed by it and name 127.0.0.1.
@@ -136,6 +165,7 @@ impl Read for Transport {
             Transport::Tcp(stream) => stream.read(buffer),
             Transport::Unix(stream) => stream.read(buffer),
             Transport::Tls(stream) => stream.read(buffer),
+            Transport::Compressed(stream) => stream.read(buffer),
         }
     }
 }
@@ -146,6 +176,7 @@ impl Write for Transport {
             Transport::Tcp(stream) => stream.write(bytes),
             Transport::Unix(stream) => stream.write(bytes),
             Transport::Tls(stream) => stream.write(bytes),
+            Transport::Compressed(stream) => stream.write(bytes),
         }
     }
 
@@ -154,6 +185,7 @@ impl Write for Transport {
             Transport::Tcp(stream) => stream.flush(),
             Transport::Unix(stream) => stream.flush(),
             Transport::Tls(stream) => stream.flush(),
+            Transport::Compressed(stream) => stream.flush(),
         }
     }
 }

@@ -126,7 +126,8 @@ impl Session {
         )
         .beginning_at(sequence)
         .shown_from(shown)
-        .with_local_files(local_files == LocalFiles::Expected);
+        .with_local_files(local_files == LocalFiles::Expected)
+        .renumbering(held.checkout.stream().is_compressed());
         let mut streamed = false;
         let mut share = None;
         // the client has the beginning of a packet
@@ -179,7 +180,11 @@ impl Session {
                 && let Some(header) = Header::parse(&buffer)
             {
                 // an error that the server sent before it read our command: it had closed the connection
-                if header.sequence != sequence && buffer.get(4) == Some(&0xFF) {
+                let unasked = match held.checkout.stream().is_compressed() {
+                    true => header.sequence == 0,
+                    false => header.sequence != sequence,
+                };
+                if unasked && buffer.get(4) == Some(&0xFF) {
                     self.worker.recycle(buffer);
                     return Ok(Attempt::NotSent(ConnectionError::Closed));
                 }
@@ -313,7 +318,7 @@ impl Session {
         } else {
             held.checkout.stream().write_all(job.packet).await?;
         }
-        if held.checkout.stream().is_tls() {
+        if held.checkout.stream().needs_flush() {
             held.checkout.stream().flush().await?;
         }
         Ok(before)

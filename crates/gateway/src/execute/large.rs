@@ -206,7 +206,7 @@ impl Session {
 
 async fn send(held: &mut Held, bytes: &[u8]) -> Result<(), ConnectionError> {
     held.checkout.stream().write_all(bytes).await?;
-    if held.checkout.stream().is_tls() {
+    if held.checkout.stream().needs_flush() {
         held.checkout.stream().flush().await?;
     }
     Ok(())

@@ -33,8 +33,9 @@ impl Session {
         held: &mut Held,
         end: &mut ResponseEnd<'_>,
     ) -> Result<Result<(), ConnectionError>, SessionError> {
-        let mut file = end.local_file();
+        let mut file = end.local_file().in_any_order(self.client.stream().is_compressed());
         let mut outcome = Ok(());
+        held.checkout.stream().set_in_local_file(true);
         while !file.has_ended() {
             let mut piece = self.client.piece(PIECE).await?;
             let wanted = file.next_sequences().0;
@@ -50,6 +51,7 @@ impl Session {
             }
             self.worker.recycle(piece);
         }
+        held.checkout.stream().set_in_local_file(false);
         end.local_file_passed(&file);
         Ok(outcome)
     }

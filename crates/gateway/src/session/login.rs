@@ -19,6 +19,7 @@ use weir_wire::{
     auth::{AuthPlugin, Nonce, Verifier, caching_sha2, rsa::RsaKeyPair},
     capability::{Capabilities, Status},
     command::com,
+    compress::{Algorithm, DEFAULT_ZSTD_LEVEL},
     error_code::{self, ErrorCode},
     greeting::{Greeting, MariaDbCapabilities},
     packet_with,
@@ -299,7 +300,7 @@ impl Entrance<'_> {
         let local = self.client()?.stream().is_secure();
         let greeted = greeting_version(self.listener, &tenants);
         let offer = Offer {
-            capabilities: offered(greeted.flavour, self.listener, &tenants),
+            capabilities: offered(&greeted, self.listener, &tenants),
             mariadb: offered_mariadb(&greeted),
             nonce,
             tls: match self.listener.tls {
@@ -340,6 +341,7 @@ impl Entrance<'_> {
             return Err(Refused::new(error_code::SERVER_SHUTDOWN, "Server shutdown in progress").into());
         }
         let flags = ResponseFlags::from(agreed);
+        let zstd_level = login.zstd_level;
         let identity = identity(&login.user, self.peer);
         let facts = tenant.primary.dialer().facts();
         if let Some(charset) = facts.as_ref().and_then(|f| f.forbidden_charset(u16::from(login.collation))) {
@@ -373,6 +375,9 @@ impl Entrance<'_> {
         }
         let Some(mut client) = self.client.take() else { return Err(NoSession::Client(ClientError::Closed)) };
         client.flags = flags;
+        if let Some(algorithm) = compression(agreed, zstd_level) {
+            client.compress(algorithm);
+        }
         handle.enter(Phase::Idle, self.worker.now());
         let session = Session {
             gateway: Arc::clone(self.gateway),
@@ -612,6 +617,15 @@ fn class_of(agreed: Capabilities, mariadb: MariaDbCapabilities, account: Option<
     }
 }
 
+/// Who asks for both gets zlib, as at the server.
+fn compression(agreed: Capabilities, zstd_level: Option<u8>) -> Option<Algorithm> {
+    if agreed.contains(Capabilities::COMPRESS) {
+        return Some(Algorithm::Zlib);
+    }
+    let level = zstd_level.unwrap_or(DEFAULT_ZSTD_LEVEL);
+    agreed.contains(Capabilities::ZSTD).then_some(Algorithm::Zstd { level })
+}
+
 fn default_plugin(flavour: Flavour) -> AuthPlugin {
     match flavour {
         Flavour::MySql => AuthPlugin::CachingSha2,
@@ -650,8 +664,8 @@ fn greeting_collation(listener: &Listener, tenants: &Tenants, flavour: Flavour) 
     seen.next().map_or(default, |facts| facts.greeting_collation)
 }
 
-/// What Weir can do for a client. Compression and optional metadata are not offered.
-fn offered(flavour: Flavour, listener: &Listener, tenants: &Tenants) -> Capabilities {
+/// What Weir can do for a client. Optional metadata are not offered.
+fn offered(greeted: &ServerVersion, listener: &Listener, tenants: &Tenants) -> Capabilities {
     let mut capabilities = Capabilities::LONG_PASSWORD
         | Capabilities::FOUND_ROWS
         | Capabilities::LONG_FLAG
@@ -674,11 +688,14 @@ fn offered(flavour: Flavour, listener: &Listener, tenants: &Tenants) -> Capabili
         | Capabilities::PLUGIN_AUTH_LENENC
         | Capabilities::SESSION_TRACK
         | Capabilities::DEPRECATE_EOF;
-    if flavour == Flavour::MariaDb {
+    if greeted.flavour == Flavour::MariaDb {
         // says that MariaDB's own capabilities follow
         capabilities.remove(Capabilities::LONG_PASSWORD);
     }
     capabilities.set(Capabilities::SSL, listener.tls != ClientTls::Off);
+    capabilities.set(Capabilities::COMPRESS, listener.compression);
+    let knows_zstd = greeted.flavour == Flavour::MySql && greeted.number >= 80_018;
+    capabilities.set(Capabilities::ZSTD, listener.compression && knows_zstd);
     capabilities
         .set(Capabilities::QUERY_ATTRIBUTES, all_offer(Capabilities::QUERY_ATTRIBUTES, listener, tenants));
     capabilities

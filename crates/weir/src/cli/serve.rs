@@ -157,6 +157,7 @@ fn listener(listener: ListenerSettings) -> ListenerParts {
             ListenerTls::Preferred => ClientTls::Preferred,
             ListenerTls::Required => ClientTls::Required,
         },
+        compression: listener.compression,
         proxy_protocol_from: listener.proxy_protocol_from,
         version: listener.version,
         namespaces: listener.namespaces,

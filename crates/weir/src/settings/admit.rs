@@ -114,6 +114,7 @@ impl Admission<'_> {
             return vec![ListenerSettings {
                 address: ListenAddress::default(),
                 tls: ListenerTls::Preferred,
+                compression: true,
                 proxy_protocol_from: Vec::new(),
                 version: None,
                 namespaces: None,
@@ -148,6 +149,7 @@ impl Admission<'_> {
         ListenerSettings {
             address: listener.address.value.clone(),
             tls: listener.tls.value,
+            compression: listener.compression.value,
             proxy_protocol_from: from.value.iter().map(|net| net.value).collect(),
             version: self.version(listener),
             namespaces: (!names.is_empty()).then_some(names),

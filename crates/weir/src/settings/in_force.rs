@@ -70,7 +70,7 @@ fn fixed(old: &Settings, new: &Settings) -> [(&'static str, bool); 9] {
     let listeners = |settings: &Settings| {
         let parts = settings.listeners.iter().map(|l| {
             let networks = l.proxy_protocol_from.clone();
-            (l.address.clone(), l.tls, networks, l.version.clone(), l.namespaces.clone())
+            (l.address.clone(), l.tls, l.compression, networks, l.version.clone(), l.namespaces.clone())
         });
         parts.collect::<Vec<_>>()
     };

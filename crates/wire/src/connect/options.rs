@@ -18,7 +18,7 @@ pub struct ConnectOptions {
     /// Default database; `None` logs in without.
     pub database: Option<Vec<u8>>,
     /// Capabilities wanted. Those that follow from the other options, from TLS and from the plugins are decided by
-    /// the login itself, and compression and a second factor are never asked for.
+    /// the login itself, and a second factor is never asked for. Compression begins behind the login.
     pub capabilities: Capabilities,
     /// MariaDB's further capabilities wanted.
     pub mariadb: MariaDbCapabilities,

@@ -5,6 +5,7 @@
 
 use super::{Attributes, AuthData};
 use crate::capability::Capabilities;
+use crate::compress::DEFAULT_ZSTD_LEVEL;
 use crate::greeting::MariaDbCapabilities;
 use crate::{Malformed, Reader, Writer};
 
@@ -186,7 +187,7 @@ impl HandshakeResponse41 {
             self.attributes.write(w);
         }
         if capabilities.contains(Capabilities::ZSTD) {
-            w.u8(self.zstd_level.unwrap_or(3));
+            w.u8(self.zstd_level.unwrap_or(DEFAULT_ZSTD_LEVEL));
         }
     }
 }

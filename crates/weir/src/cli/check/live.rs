@@ -93,6 +93,7 @@ async fn look(
         tls_mode: slice.tls.mode,
         tls: tls_settings(&slice.tls).map_err(|error| error.to_string())?,
         local_files: false,
+        compression: slice.compression,
         states: Arc::new(Interner::default()),
         identities: Arc::default(),
     });
