@@ -125,6 +125,8 @@ impl Dialer {
             capabilities.insert(capability);
         }
         let mut mariadb = MariaDbCapabilities::empty();
+        // changes nothing unless it is used
+        mariadb.insert(MariaDbCapabilities::STMT_BULK_OPERATIONS);
         mariadb.set(MariaDbCapabilities::EXTENDED_METADATA, class.extended_metadata);
         let mut attributes = Attributes::new();
         attributes.push(b"_client_name", b"weir");

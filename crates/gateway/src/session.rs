@@ -65,6 +65,8 @@ pub struct Session {
     pub(crate) identity: Box<str>,
     capabilities: Capabilities,
     pub(crate) class: Class,
+    /// MARIADB_CLIENT_STMT_BULK_OPERATIONS.
+    bulk_operations: bool,
     collation: u16,
     login_database: Option<Box<[u8]>>,
     pub(crate) multi_statements: bool,
@@ -236,6 +238,7 @@ impl Session {
                 let id = execute.statement;
                 self.execute_prepared(id, request).await
             }
+            Command::StmtBulkExecute(id) => Box::pin(self.execute_bulk(id, request)).await,
             Command::Ping => self.ok().await,
             Command::Quit => Err(SessionError::Quit),
             Command::StmtClose(id) => {

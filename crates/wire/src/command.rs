@@ -2,7 +2,7 @@
 
 use crate::{Malformed, Reader};
 
-/// First byte of a command payload. Source: `my_command.h` of MySQL 9.7; MariaDB's own numbers are not served.
+/// First byte of a command payload. Source: `my_command.h` of MySQL 9.7; of MariaDB's own only bulk execution is served.
 pub mod com {
     #![allow(missing_docs, reason = "the names are the server's own")]
     pub const SLEEP: u8 = 0x00;
@@ -34,6 +34,7 @@ pub mod com {
     pub const BINLOG_DUMP_GTID: u8 = 0x1E;
     pub const RESET_CONNECTION: u8 = 0x1F;
     pub const CLONE: u8 = 0x20;
+    pub const STMT_BULK_EXECUTE: u8 = 0xFA;
 }
 
 /// A command of a client. Borrowed from the bytes it arrived in.
@@ -62,6 +63,8 @@ pub enum Command<'a> {
     StmtPrepare(&'a [u8]),
     /// Executes a prepared statement.
     StmtExecute(StmtExecute<'a>),
+    /// MariaDB: executes a prepared statement once for each of many rows of parameters.
+    StmtBulkExecute(u32),
     /// Sends a piece of a parameter; has no answer.
     StmtSendLongData {
         /// Statement.
@@ -130,6 +133,11 @@ impl<'a> Command<'a> {
                 iterations: r.u32("iteration count")?,
                 parameters: r.rest(),
             }),
+            com::STMT_BULK_EXECUTE => {
+                let id = r.u32("statement id")?;
+                r.u16("flags")?;
+                Self::StmtBulkExecute(id)
+            }
             com::STMT_SEND_LONG_DATA => Self::StmtSendLongData {
                 statement: r.u32("statement id")?,
                 parameter: r.u16("parameter number")?,

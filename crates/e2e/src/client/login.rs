@@ -78,6 +78,8 @@ pub struct Login {
     pub database: Option<Vec<u8>>,
     /// What is asked for; the server's own capabilities limit it.
     pub capabilities: Capabilities,
+    /// What is asked for of MariaDB's further capabilities.
+    pub mariadb: MariaDbCapabilities,
     /// Collation id.
     pub collation: u8,
     /// Connection attributes.
@@ -101,6 +103,7 @@ impl Login {
             password: password.into(),
             database: None,
             capabilities: modern(),
+            mariadb: MariaDbCapabilities::empty(),
             collation: 45,
             attributes: Vec::new(),
             plugin: None,
@@ -265,8 +268,10 @@ pub(super) fn log_in(mut transport: Transport, login: &Login) -> Result<Client, 
     wanted.set(Capabilities::CONNECT_ATTRS, !login.attributes.is_empty());
     wanted.set(Capabilities::SSL, login.tls != Tls::Off);
     let mut agreed = wanted & greeting.capabilities;
-    // MariaDB clears this bit to tell its extended capabilities; this client asks for none of them
-    agreed.set(Capabilities::LONG_PASSWORD, wanted.contains(Capabilities::LONG_PASSWORD));
+    // MariaDB clears this bit to tell its extended capabilities, and so does who asks for some of them
+    let mariadb = login.mariadb & greeting.mariadb;
+    let long_password = wanted.contains(Capabilities::LONG_PASSWORD) && mariadb.is_empty();
+    agreed.set(Capabilities::LONG_PASSWORD, long_password);
     let mut sequence = first.next_sequence();
     if login.tls != Tls::Off {
         if !greeting.capabilities.contains(Capabilities::SSL) {
@@ -274,7 +279,7 @@ pub(super) fn log_in(mut transport: Transport, login: &Login) -> Result<Client, 
         }
         let request = SslRequest {
             capabilities: agreed,
-            mariadb: MariaDbCapabilities::empty(),
+            mariadb,
             max_packet_size: MAX_PACKET,
             collation: login.collation,
         };
@@ -295,7 +300,7 @@ pub(super) fn log_in(mut transport: Transport, login: &Login) -> Result<Client, 
     let challenge = greeting.auth_data.clone();
     let response = HandshakeResponse41 {
         capabilities: agreed,
-        mariadb: MariaDbCapabilities::empty(),
+        mariadb,
         max_packet_size: MAX_PACKET,
         collation: login.collation,
         user: login.user.clone(),

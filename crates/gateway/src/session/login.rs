@@ -390,6 +390,7 @@ impl Entrance<'_> {
             identity: identity.into(),
             capabilities: agreed,
             class,
+            bulk_operations: agreed_mariadb.contains(MariaDbCapabilities::STMT_BULK_OPERATIONS),
             collation: u16::from(login.collation),
             login_database: database.map(Into::into),
             multi_statements: agreed.contains(Capabilities::MULTI_STATEMENTS),
@@ -715,6 +716,8 @@ fn offered_mariadb(greeted: &ServerVersion) -> MariaDbCapabilities {
     let mut capabilities = MariaDbCapabilities::empty();
     let knows = greeted.flavour == Flavour::MariaDb && greeted.number >= 100_502;
     capabilities.set(MariaDbCapabilities::EXTENDED_METADATA, knows);
+    let knows_bulk = greeted.flavour == Flavour::MariaDb && greeted.number >= 100_200;
+    capabilities.set(MariaDbCapabilities::STMT_BULK_OPERATIONS, knows_bulk);
     capabilities
 }
 

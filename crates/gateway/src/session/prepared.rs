@@ -1,5 +1,7 @@
 //! Prepared statements of a session: really prepared on servers, where and when they are needed.
 
+mod bulk;
+
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weir_backend::{ByAddress, Definition};
