@@ -46,6 +46,9 @@ pub enum ConnectionError {
     /// The server had closed the connection before the command came, and said why.
     #[error("the server had closed the connection: {0}")]
     Goodbye(String),
+    /// A state that the server had accepted before was refused, and the statement behind it ran.
+    #[error("the session's state was refused, and whether the statement ran as it should is not known: {0}")]
+    Withdrawn(String),
     /// The answer to one of Weir's own commands is too long.
     #[error("the server's answer is longer than {MAX_REPLY} bytes")]
     TooLong,
@@ -501,6 +504,7 @@ impl Connection {
         }
         match refused {
             None => {
+                self.server.accepted.add(&transition);
                 self.is_now(want);
                 self.broken = false;
                 Ok(true)
@@ -559,8 +563,32 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+        self.server.accepted.add(transition);
         self.is_now(want);
         Ok(sequence)
+    }
+
+    /// Reads the answer to a SET that was sent before another command, in the same write: one that the server has
+    /// accepted before. If it is refused all the same, the other command ran in a state that is not known.
+    ///
+    /// # Errors
+    /// It was refused, or the connection failed, or was closed already.
+    pub async fn read_accepted(
+        &mut self,
+        transition: &Transition<'_>,
+        want: &Goal,
+    ) -> Result<(), ConnectionError> {
+        match self.read_packet(1).await {
+            Ok(()) => {
+                self.is_now(want);
+                Ok(())
+            }
+            Err(ConnectionError::Server { text, .. }) => {
+                self.server.accepted.remove(transition);
+                Err(ConnectionError::Withdrawn(text))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads one packet of an answer that has no rows, and no more than that.

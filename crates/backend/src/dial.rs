@@ -19,7 +19,7 @@ use crate::{
     accounts::{Identities, Identity},
     connection::{Connection, ConnectionError},
     pool::Class,
-    state::{Interner, State, variable_count},
+    state::{Accepted, Interner, State, variable_count},
     stream::Socket,
     variable::Kinds,
 };
@@ -122,6 +122,8 @@ pub struct ServerFacts {
     pub max_allowed_packet: usize,
     /// How its session variables are written.
     pub variables: Kinds,
+    /// Values of them that it has accepted.
+    pub accepted: Accepted,
     /// Shares equal states.
     pub(crate) states: Arc<Interner<State>>,
     /// Stands for a state that is not known yet.
@@ -327,6 +329,7 @@ impl Dialer {
             default_charset: ("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned()),
             max_allowed_packet: usize::MAX,
             variables: Kinds::default(),
+            accepted: Accepted::default(),
             states: Arc::clone(&self.options.states),
             nothing: Arc::clone(&self.nothing),
         }

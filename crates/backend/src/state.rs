@@ -13,7 +13,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use smallvec::SmallVec;
 use weir_wire::{command::com, packet_with, query_attributes::query_head, server_version::Flavour};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How a value is written in SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,9 @@ impl Variable {
 const fn both(name: &'static str, literal: Literal) -> Variable {
     Variable { mysql: Some(name), mariadb: Some(name), literal }
 }
+
+/// Those that MySQL lets only privileged accounts set. Source: "Restricted session system variables".
+const RESTRICTED: [&str; 2] = ["auto_increment_increment", "auto_increment_offset"];
 
 /// Index of a travelling variable in a [`State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,6 +262,64 @@ pub struct Transition<'w> {
     pub needs_new_login: bool,
     /// `character_set_client` changes, and with it what the bytes of a text mean.
     pub recodes: bool,
+    /// The values that are set, as [`Accepted`] knows them.
+    values: Values,
+}
+
+/// The system variables that one SET assigns.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Values {
+    /// One number for each name and value.
+    hashes: SmallVec<[u64; 4]>,
+    /// Some need a privilege, which may be revoked.
+    restricted: bool,
+}
+
+impl Values {
+    fn add(&mut self, assignment: &[u8]) {
+        self.hashes.push(xxh3_64(assignment));
+    }
+}
+
+/// Values of variables that a server has accepted before: it will accept them again.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    hashes: Mutex<HashSet<u64>>,
+}
+
+/// More are not remembered: they are forgotten, and begun anew.
+const MOST_ACCEPTED: usize = 1 << 16;
+
+impl Accepted {
+    /// The server made the transition.
+    pub(crate) fn add(&self, transition: &Transition<'_>) {
+        if transition.values.hashes.is_empty() {
+            return;
+        }
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        if hashes.len() >= MOST_ACCEPTED {
+            hashes.clear();
+        }
+        hashes.extend(&transition.values.hashes);
+    }
+
+    /// The server has refused what it had accepted.
+    pub(crate) fn remove(&self, transition: &Transition<'_>) {
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        for hash in &transition.values.hashes {
+            hashes.remove(hash);
+        }
+    }
+
+    /// Will the server make the transition for certain, so that what follows need not wait for its answer?
+    #[must_use]
+    pub fn are_all(&self, transition: &Transition<'_>) -> bool {
+        let known = |hashes: &HashSet<u64>| transition.values.hashes.iter().all(|hash| hashes.contains(hash));
+        transition.database.is_none()
+            && !transition.needs_new_login
+            && !transition.values.restricted
+            && known(&self.hashes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl<'w> Transition<'w> {
@@ -264,7 +327,7 @@ impl<'w> Transition<'w> {
     #[must_use]
     pub fn between(have: &State, want: &'w State, flavour: Flavour) -> Self {
         let mut set = Vec::new();
-        write_set(have, want, flavour, &mut set);
+        let values = write_set(have, want, flavour, &mut set);
         let (have_database, want_database) = (have.database(), want.database());
         let changes = have_database != want_database;
         Self {
@@ -272,6 +335,7 @@ impl<'w> Transition<'w> {
             database: want_database.filter(|_| changes),
             needs_new_login: changes && want_database.is_none(),
             recodes: have.value(CHARACTER_SET_CLIENT) != want.value(CHARACTER_SET_CLIENT),
+            values,
         }
     }
 
@@ -317,7 +381,8 @@ impl<'w> Transition<'w> {
     }
 }
 
-fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) {
+fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) -> Values {
+    let mut values = Values::default();
     let mut have = Cow::Borrowed(have);
     if have.results_collation != want.results_collation && !want.results_collation.is_empty() {
         // the only statement that sets what strings in result metadata bear
@@ -325,6 +390,7 @@ fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) {
         quote(want.value(CHARACTER_SET_RESULTS), set);
         set.extend_from_slice(b" COLLATE ");
         quote(&want.results_collation, set);
+        values.add(set);
         let named = have.to_mut();
         named.set(CHARACTER_SET_CLIENT, want.value(CHARACTER_SET_RESULTS));
         named.set(CHARACTER_SET_RESULTS, want.value(CHARACTER_SET_RESULTS));
@@ -334,6 +400,7 @@ fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) {
     for ((variable, have), want) in VARIABLES.iter().zip(&have.values).zip(&want.values) {
         let Some(name) = variable.name(flavour).filter(|_| have != want) else { continue };
         set.extend_from_slice(if set.is_empty() { b"SET SESSION " } else { b",SESSION " });
+        let from = set.len();
         set.extend_from_slice(name.as_bytes());
         set.push(b'=');
         match variable.literal {
@@ -341,8 +408,13 @@ fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) {
             Literal::Text | Literal::TextOrNull => quote(want, set),
             Literal::Bare => set.extend_from_slice(want),
         }
+        values.add(set.get(from..).unwrap_or_default());
+        values.restricted |= RESTRICTED.contains(&name);
     }
+    // which of the others need a privilege is the server's own affair
+    values.restricted |= have.others != want.others;
     write_others(&have.others, &want.others, set);
+    values
 }
 
 /// Sets what is wanted otherwise. What nobody wants gets the server's own value: that of every new session.
@@ -497,6 +569,31 @@ mod tests {
         assert!(sent.ends_with("\x02sh`op"));
         assert_eq!(statements, format!("{set};USE `sh``op`;"));
         assert_eq!(transition(|_| ()), ["", ""]);
+    }
+
+    #[test]
+    fn only_what_was_accepted_before_is_trusted() {
+        let (have, accepted) = (state(), Accepted::default());
+        let mut want = state();
+        want.set(SQL_MODE, b"ANSI");
+        want.set(TIME_ZONE, b"UTC");
+        let both = Transition::between(&have, &want, Flavour::MySql);
+        assert!(!accepted.are_all(&both));
+        accepted.add(&both);
+        assert!(accepted.are_all(&both));
+        let mut one = state();
+        one.set(TIME_ZONE, b"UTC");
+        assert!(accepted.are_all(&Transition::between(&have, &one, Flavour::MySql)));
+        for change in [
+            |state: &mut State| state.set(TIME_ZONE, b"+01:00"),
+            |state: &mut State| state.set_database(Some(b"other")),
+            |state: &mut State| state.set_other(b"sql_log_bin", b"0"),
+        ] {
+            let mut other = one.clone();
+            change(&mut other);
+            let transition = Transition::between(&have, &other, Flavour::MySql);
+            assert!(!accepted.are_all(&transition), "{transition:?}");
+        }
     }
 
     #[test]

@@ -294,7 +294,11 @@ fn what_travels_is_there_on_the_next_connection(cluster: &'static Cluster) -> Re
         }
     }
     ensure!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
-    let pinned = one.weir.metrics()?.sum("weir_pins_total", &[]);
+    let metrics = one.weir.metrics()?;
+    let (ahead, apart) =
+        (metrics.sum("weir_states_ahead_total", &[]), metrics.sum("weir_state_round_trips_total", &[]));
+    ensure!(ahead > 10.0 * apart, "{ahead} states were set on the way, {apart} in a round trip of their own");
+    let pinned = metrics.sum("weir_pins_total", &[]);
     // a statement in a transaction is no pin
     ensure!(pinned == 0.0, "{pinned} pins");
     drop(one.weir);

@@ -7,11 +7,11 @@ mod local_file;
 mod ready;
 
 pub(crate) use exchange::put_id;
-use ready::{Packing, has_semicolon, text_of};
+use ready::{Ahead, Packing, has_semicolon, text_of};
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
-use weir_backend::{CheckoutError, ConnectionError, Definition, Goal, Pool, Ride, Want};
+use weir_backend::{CheckoutError, ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
 use weir_sql::{Access, Effects, Statement, TransactionStep};
 use weir_wire::{
@@ -413,7 +413,7 @@ impl Session {
         held: &mut Held,
         job: &Job<'_>,
         fresh: bool,
-    ) -> Result<Result<Option<Goal>, ConnectionError>, Told> {
+    ) -> Result<Result<Option<Ahead>, ConnectionError>, Told> {
         let handle = Arc::clone(&self.handle);
         let mut ready = pin!(self.make_ready(held, job, fresh, Packing::Together));
         poll_fn(|cx| match ready.as_mut().poll(cx) {

@@ -4,7 +4,7 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_backend::{ConnectionError, Goal, KillMode, Questions, Stream, state::Transition};
+use weir_backend::{ConnectionError, KillMode, Questions, Stream, state::Transition};
 use weir_sql::{Effects, Statement};
 use weir_wire::{
     error_code,
@@ -18,7 +18,7 @@ use super::{
     Answer, Attempt, Job, SENDING, Shown, interrupted,
     local_file::LocalFiles,
     not_run,
-    ready::{has_semicolon, text_of},
+    ready::{Ahead, has_semicolon, text_of},
 };
 use crate::{
     client::{Client, ClientError},
@@ -45,29 +45,39 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
-        ahead: Option<Goal>,
+        ahead: Option<Ahead>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
         let shown = sequence_after(job.packet);
         let mut sequence = shown;
         if !held.checkout.answer_due() {
-            let ahead = ahead.as_ref().map(|goal| (held.checkout.transition_to(goal), goal));
-            let sent =
-                match self.send(held, job, ahead.as_ref().map(|(transition, _)| transition), fresh).await {
-                    Ok(sent) => sent,
-                    // an incomplete packet is never executed
-                    Err(error) => return Ok(Attempt::NotSent(error)),
-                };
+            let ahead = ahead.as_ref().map(|ahead| (held.checkout.transition_to(ahead.goal()), ahead));
+            let sent = match self.send(held, job, ahead.as_ref().map(|(t, ahead)| (t, *ahead)), fresh).await {
+                Ok(sent) => sent,
+                // an incomplete packet is never executed
+                Err(error) => return Ok(Attempt::NotSent(error)),
+            };
             if let Err(error) = unless_over(&mut self.client, fresh, read_before(held, sent)).await? {
                 return self.nothing_said(held, error, fresh);
             }
-            if let Some((transition, goal)) = &ahead {
+            if ahead.is_some() {
                 bump(&self.tenant.counters(self.worker.id).states_ahead, 1);
-                let set = held.checkout.read_ahead(transition, goal, shown);
-                sequence = match unless_over(&mut self.client, fresh, set).await? {
-                    Ok(sequence) => sequence,
-                    Err(error) => return self.nothing_said(held, error, fresh),
-                };
+            }
+            match &ahead {
+                Some((transition, Ahead::Statements(goal))) => {
+                    let set = held.checkout.read_ahead(transition, goal, shown);
+                    sequence = match unless_over(&mut self.client, fresh, set).await? {
+                        Ok(sequence) => sequence,
+                        Err(error) => return self.nothing_said(held, error, fresh),
+                    };
+                }
+                Some((transition, Ahead::Command(goal))) => {
+                    let set = held.checkout.read_accepted(transition, goal);
+                    if let Err(error) = unless_over(&mut self.client, fresh, set).await? {
+                        return self.nothing_said(held, error, fresh);
+                    }
+                }
+                None => {}
             }
         }
         let whole = Effects::SHOW_DATABASES | Effects::SHOW_PROCESSLIST;
@@ -91,7 +101,9 @@ impl Session {
         match error {
             ConnectionError::Server { .. } => Ok(Attempt::Refused(error)),
             ConnectionError::Goodbye(_) => Ok(Attempt::NotSent(error)),
-            ConnectionError::Io(_) | ConnectionError::Closed => Ok(Attempt::NoAnswer(error)),
+            ConnectionError::Io(_) | ConnectionError::Closed | ConnectionError::Withdrawn(_) => {
+                Ok(Attempt::NoAnswer(error))
+            }
             // as for an answer that is none
             ConnectionError::Malformed(_) | ConnectionError::TooLong => {
                 let refused = lost(held.checkout.pool().instance(), &error);
@@ -272,7 +284,7 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
-        ahead: Option<&Transition<'_>>,
+        ahead: Option<(&Transition<'_>, &Ahead)>,
         fresh: bool,
     ) -> Result<SentBefore, ConnectionError> {
         held.checkout.exchange_begins();
@@ -283,8 +295,8 @@ impl Session {
         let whole = !is_continued(job.packet);
         // a text that is one statement for certain is that with multi-statements and without
         let option = match ahead {
-            Some(_) => Some(true),
-            None => text_of(job.packet, self.class.query_attributes)
+            Some((_, Ahead::Statements(_))) => Some(true),
+            _ => text_of(job.packet, self.class.query_attributes)
                 .filter(|(_, text)| has_semicolon(text))
                 .map(|_| self.multi_statements)
                 .filter(|wish| *wish != held.checkout.multi_statements()),
@@ -296,6 +308,9 @@ impl Session {
             before.asked = held.checkout.write_left(&mut out);
             held.checkout.prepared.write_closes(&mut out);
             before.option = option.is_some_and(|wish| held.checkout.write_option(wish, &mut out));
+            if let Some((transition, Ahead::Command(_))) = ahead {
+                transition.write_commands(self.class.query_attributes, &mut out);
+            }
             if let Some(prepared) = job.prepared {
                 let id = held.checkout.prepared.id(prepared.definition).unwrap_or(u32::MAX);
                 let from = out.len();
@@ -304,7 +319,7 @@ impl Session {
                 let from = out.len();
                 append_request(&mut out, job.packet);
                 put_id(out.get_mut(from..).unwrap_or_default(), id);
-            } else if let Some(transition) = ahead {
+            } else if let Some((transition, _)) = ahead {
                 append_behind(&mut out, transition, job.packet, self.class.query_attributes);
             } else {
                 append_request(&mut out, job.packet);

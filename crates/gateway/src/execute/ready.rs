@@ -16,6 +16,23 @@ use crate::{
     session::{Held, Session, TRACKERS, has_tracker},
 };
 
+/// A state that is set in the same write as the statement.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    /// By statements in the packet of the job's own text.
+    Statements(Goal),
+    /// By a command before the job's, which the server is known to accept.
+    Command(Goal),
+}
+
+impl Ahead {
+    pub(super) fn goal(&self) -> &Goal {
+        match self {
+            Self::Statements(goal) | Self::Command(goal) => goal,
+        }
+    }
+}
+
 /// How a connection is given the session's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -34,7 +51,7 @@ impl Session {
         job: &Job<'_>,
         fresh: bool,
         packing: Packing,
-    ) -> Result<Option<Goal>, ConnectionError> {
+    ) -> Result<Option<Ahead>, ConnectionError> {
         let Some(wanted) = &self.wanted else { return Ok(None) };
         let state = match held.target {
             Target::Primary => &wanted.primary,
@@ -52,7 +69,9 @@ impl Session {
             }
             let transition = held.checkout.transition_to(&goal);
             if packing == Packing::Together && may_go_ahead(job, &transition, self.class.query_attributes) {
-                ahead = Some(goal);
+                ahead = Some(Ahead::Statements(goal));
+            } else if packing == Packing::Together && may_be_commanded(held, job, &transition) {
+                ahead = Some(Ahead::Command(goal));
             } else {
                 if transition.commands() > 0 {
                     bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
@@ -187,6 +206,15 @@ fn may_go_ahead(job: &Job<'_>, transition: &Transition<'_>, attributes: bool) ->
         && (transition.commands() > 0 && transition.is_plain())
         && text_of(job.packet, attributes)
             .is_some_and(|(_, text)| !has_semicolon(text) && (!transition.recodes || text.is_ascii()))
+}
+
+/// May a SET be sent before the execution of a prepared statement, without waiting for its answer? Commands are
+/// independent of each other: the server must be certain to accept it.
+fn may_be_commanded(held: &Held, job: &Job<'_>, transition: &Transition<'_>) -> bool {
+    job.prepared.is_some_and(|prepared| held.checkout.prepared.has(prepared.definition))
+        && !job.statement.effects.intersects(APART)
+        && transition.commands() > 0
+        && held.checkout.server().accepted.are_all(transition)
 }
 
 /// Longer texts are not copied behind others, bytes.
