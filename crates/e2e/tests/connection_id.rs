@@ -12,6 +12,7 @@ on_both_servers!(
     an_expression_sees_the_clients_id,
     the_next_session_sees_its_own,
     a_lock_is_compared_with_the_servers_own_id,
+    the_servers_lists_are_searched_with_the_servers_own_id,
     an_account_without_the_privilege_sees_the_servers_id,
 );
 
@@ -74,6 +75,16 @@ fn a_lock_is_compared_with_the_servers_own_id(cluster: &'static Cluster) -> Resu
     client.run("SELECT GET_LOCK('connection_id', 1)")?;
     ensure!(client.value("SELECT IS_USED_LOCK('connection_id') = CONNECTION_ID()")? == "1");
     ensure!(client.value("SELECT RELEASE_LOCK('connection_id')")? == "1");
+    Ok(())
+}
+
+fn the_servers_lists_are_searched_with_the_servers_own_id(cluster: &'static Cluster) -> Result<()> {
+    let weir = start(cluster)?;
+    let mut client = weir.client()?;
+    let count = "SELECT COUNT(*) FROM information_schema.processlist WHERE id = CONNECTION_ID()";
+    ensure!(client.value(count)? == "1");
+    client.run("USE information_schema")?;
+    ensure!(client.value("SELECT COUNT(*) FROM processlist WHERE id = CONNECTION_ID()")? == "1");
     Ok(())
 }
 

@@ -93,7 +93,8 @@ impl Session {
             self.leave(held);
             Box::pin(self.lend_virtuals(held, job)).await?;
         }
-        if needs_own_id(job.statement) && !held.id_lent {
+        let database = held.checkout.state().database();
+        if needs_own_id(job.statement, database) && !held.id_lent {
             self.leave(held);
             Box::pin(self.lend_id(held)).await?;
         }
@@ -249,9 +250,16 @@ fn literal(value: &[u8]) -> String {
     }
 }
 
-/// Does the statement see its connection's id? Where IS_USED_LOCK() stands beside it, both are the server's own: it knows
-/// no other.
-fn needs_own_id(statement: &Statement) -> bool {
+/// Does the statement see its connection's id? Beside IS_USED_LOCK() and the tables in which a server lists its threads it
+/// is the server's own: they know no other.
+fn needs_own_id(statement: &Statement, database: Option<&[u8]>) -> bool {
     let not_its_own = Effects::SHOW_PROCESSLIST | Effects::USER_LOCK_OTHER;
-    statement.effects.contains(Effects::READS_CONNECTION_ID) && !statement.effects.intersects(not_its_own)
+    let lists_threads = |name: &[u8]| {
+        [&b"performance_schema"[..], b"information_schema", b"sys"]
+            .iter()
+            .any(|d| name.eq_ignore_ascii_case(d))
+    };
+    statement.effects.contains(Effects::READS_CONNECTION_ID)
+        && !statement.effects.intersects(not_its_own)
+        && !statement.databases().chain(database).any(lists_threads)
 }
