@@ -144,7 +144,7 @@ impl Held {
 
 impl Session {
     /// Serves commands until one side ends it.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         let error = loop {
             match self.next_command().await {
                 Ok(()) if self.released => break SessionError::Quit,
@@ -388,7 +388,7 @@ impl Session {
     }
 
     /// Tells the client why, if it can still hear it, and gives back what the session holds.
-    async fn end(mut self, error: SessionError) {
+    async fn end(&mut self, error: SessionError) {
         if let Some(held) = self.held.take() {
             self.let_go(held, true);
         }
@@ -459,5 +459,22 @@ fn malformed(error: Malformed) -> SessionError {
 impl Drop for Session {
     fn drop(&mut self) {
         self.gateway.forget(&self.handle, &self.worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a future that a function gives.
+    fn task<F>(_: impl FnOnce(Arc<Gateway>, Arc<Worker>, Arc<Listener>, weir_backend::Socket) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_client_costs_little() {
+        // thousands of them wait: what a statement may need is in their tasks all the time
+        let (task, session) = (task(login::welcome), size_of::<Session>());
+        assert!(task <= 2_700 && session <= 704, "task {task}, session {session} bytes");
     }
 }

@@ -196,7 +196,7 @@ async fn log_in(
     worker: &Arc<Worker>,
     listener: &Arc<Listener>,
     socket: Socket,
-) -> Option<Session> {
+) -> Option<Box<Session>> {
     let socket_peer = socket.peer();
     let mut peer = socket_peer.map(|a| a.ip());
     let mut stream = Stream::Plain(socket);
@@ -292,7 +292,7 @@ impl Entrance<'_> {
         }
     }
 
-    async fn run(&mut self, handle: &Arc<Handle>) -> Result<Session, NoSession> {
+    async fn run(&mut self, handle: &Arc<Handle>) -> Result<Box<Session>, NoSession> {
         let (version, tenants) = self.gateway.tenants();
         let Some(nonce) = random_nonce() else {
             return Err(Refused::new(error_code::UNKNOWN, "no random numbers").into());
@@ -379,7 +379,8 @@ impl Entrance<'_> {
             client.compress(algorithm);
         }
         handle.enter(Phase::Idle, self.worker.now());
-        let session = Session {
+        // boxed, so that no state of its task holds it twice
+        let session = Box::new(Session {
             gateway: Arc::clone(self.gateway),
             worker: Arc::clone(self.worker),
             client,
@@ -411,7 +412,7 @@ impl Entrance<'_> {
             peer: self.peer,
             listener: Arc::clone(self.listener),
             tenant,
-        };
+        });
         session.set_idle_limit();
         Ok(session)
     }
