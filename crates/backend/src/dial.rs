@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -72,6 +75,9 @@ pub enum DialError {
     /// Nobody uses the identity any more.
     #[error("nobody wants this connection any more")]
     NobodyWants,
+    /// The process ends.
+    #[error("the process ends")]
+    Ending,
     /// The connection failed while it was made ready.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -100,6 +106,38 @@ impl DialError {
             }
             _ => None,
         }
+    }
+}
+
+/// Logins at servers that have begun and not ended, in the whole process.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+/// No more logins begin.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// A login at a server. One that is broken off is held against the whole host (`max_connect_errors`).
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Result<Self, DialError> {
+        UNDER_WAY.fetch_add(1, Ordering::SeqCst);
+        let begun = Self;
+        if ENDING.load(Ordering::SeqCst) { Err(DialError::Ending) } else { Ok(begun) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The process ends: no more logins begin. Waits until those under way have ended, for `limit` at most; must not be
+/// called by a thread that runs them.
+pub fn end_logins(limit: Duration) {
+    ENDING.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    while UNDER_WAY.load(Ordering::SeqCst) > 0 && begun.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -252,6 +290,7 @@ impl Dialer {
     /// # Errors
     /// The instance is not there, does not let Weir in, or is too slow.
     pub async fn dial(&self, class: Class, limit: Duration) -> Result<Connection, DialError> {
+        let _under_way = UnderWay::begin()?;
         match tokio::time::timeout(limit, self.dial_without_limit(class)).await {
             Ok(result) => result,
             Err(_) => Err(DialError::Timeout(limit)),

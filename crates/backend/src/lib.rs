@@ -30,7 +30,7 @@ pub use checkout::{Checkout, CheckoutError};
 pub use compressed::Peer;
 pub use connection::{Connection, ConnectionError, Goal, Reply};
 pub use control::{KillError, KillMode};
-pub use dial::{DialError, Dialer, DialerOptions, ServerFacts};
+pub use dial::{DialError, Dialer, DialerOptions, ServerFacts, end_logins};
 pub use health::{Health, HealthView};
 pub use left::{Fact, Left, Memory, Numbers, PerFact, Questions};
 pub use metrics::PoolMetrics;

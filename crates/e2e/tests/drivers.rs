@@ -22,7 +22,9 @@ fn gateway(site: &Site) -> Result<Weir> {
         plugin: Some(plugin.to_owned()),
         ..User::new(&account.user, &account.password).without_split()
     });
-    let namespace = Namespace::on(site.cluster, "drivers")?.users_are(users.to_vec());
+    let namespace =
+        Namespace::on(site.cluster, "drivers")?.users_are(users.to_vec()).set("local_infile", true);
+    site.cluster.sql(0, "SET GLOBAL local_infile = ON")?;
     Weir::start(&Options::of(vec![namespace]).greeting(site.cluster.version()))
 }
 

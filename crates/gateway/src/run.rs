@@ -31,6 +31,9 @@ pub struct Workers {
     stop: tokio::sync::watch::Sender<bool>,
 }
 
+/// Logins at servers have this long to end when the process does.
+const LAST_LOGINS: Duration = Duration::from_secs(2);
+
 /// Starts one thread for each worker of the gateway.
 ///
 /// # Errors
@@ -107,6 +110,8 @@ impl Workers {
 
     /// Ends all workers and waits for them.
     pub fn stop(self) {
+        // a login that is broken off would be held against this host
+        weir_backend::end_logins(LAST_LOGINS);
         self.stop.send_replace(true);
         for thread in self.threads {
             if thread.join().is_err() {

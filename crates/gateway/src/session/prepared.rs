@@ -5,7 +5,7 @@ mod bulk;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weir_backend::{ByAddress, Definition};
-use weir_plan::{Plan, Target, plan};
+use weir_plan::{Plan, Refusal, Target, plan};
 use weir_sql::{Kind, Statement, analyze};
 use weir_wire::{
     Reader,
@@ -218,6 +218,8 @@ impl Session {
             Plan::Forward(target) => target,
             Plan::ForwardDatabases | Plan::ForwardProcesslist | Plan::Kill => Target::Primary,
             Plan::ShowWeir(_) => return self.prepare_show_weir(statement, text).await,
+            // MySQL prepares no LOAD DATA at all, and has its own error for it
+            Plan::Refuse(Refusal::LocalFile(weir_sql::Flavour::MySql)) => Target::Primary,
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
                 return Err(
