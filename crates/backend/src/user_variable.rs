@@ -195,11 +195,11 @@ impl OnConnection {
         self.given = wish.own.is_empty().then(|| Arc::clone(&wish.variables));
     }
 
-    /// Is a variable of this name there that had a value once? It cannot be told from one that never had by its value,
-    /// but by the type of its NULL.
+    /// Was a variable of this name ever assigned? Taken away, it is NULL as one that never was, but its NULL has the type
+    /// that it had.
     #[must_use]
     pub fn remembers(&self, name: &[u8]) -> bool {
-        self.values.get(name).is_some_and(|value| value.as_deref() == Some(GONE))
+        self.values.contains_key(name)
     }
 
     /// How many were ever assigned.
@@ -246,7 +246,7 @@ mod tests {
         assert!(on.is_given(&a.variables) && !on.is_given(&none.variables));
         assert_eq!(assignments(&on, &b), "SET @`x`=3,@`y`=null");
         on.give(&b);
-        assert!(on.remembers(b"y") && !on.remembers(b"x"));
+        assert!(on.remembers(b"y") && on.remembers(b"x") && !on.remembers(b"z"));
         assert_eq!(assignments(&on, &none), "SET @`x`=null");
         on.give(&none);
         assert!(on.is_given(&wish(&[], &[]).variables));

@@ -66,7 +66,7 @@ impl UserVariables {
 
 impl Session {
     /// Does the text name a variable that another session had on the connection? Its NULL has a type, which one that
-    /// never was does not have.
+    /// never was does not have, and which it keeps when it is set to NULL again.
     pub(crate) fn would_see_traces(&self, held: &Held, statement: &Statement) -> bool {
         let on = held.checkout.user_variables();
         let own = &self.user_variables;
