@@ -83,15 +83,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The type of a result set's first column: see [`column_type`](weir_wire::response::column_type).
+    /// The columns of a result set.
     ///
     /// # Errors
     /// It is not a well-formed result set.
-    pub fn first_column_kind(&self) -> Result<u8, Malformed> {
-        let column = first_packet(&self.bytes)
-            .and_then(|(header, _)| first_packet(self.bytes.get(4 + header.len..)?))
-            .ok_or(Malformed { what: "result set without columns", at: 0 })?;
-        Ok(Column::parse(column.1)?.kind)
+    pub fn columns(&self) -> Result<Vec<Column<'_>>, Malformed> {
+        let mut packets = packets(&self.bytes);
+        let count = packets.next().and_then(|p| p.first().copied()).unwrap_or(0);
+        packets.take(count.into()).map(Column::parse).collect()
     }
 
     /// The rows of a text result set; NULL is `None`.
@@ -99,31 +98,29 @@ impl Reply {
     /// # Errors
     /// It is not a well-formed result set.
     pub fn rows(&self) -> Result<Vec<Vec<Option<Vec<u8>>>>, Malformed> {
-        let mut rest = self.bytes.as_slice();
-        let mut next = || {
-            let (header, payload) = first_packet(rest)?;
-            rest = rest.get(4 + header.len..).unwrap_or_default();
-            Some(payload)
-        };
-        let mut columns = next().and_then(|p| p.first().copied()).unwrap_or(0);
-        while columns > 0 {
-            next();
-            columns -= 1;
-        }
-        let mut rows = Vec::new();
-        while let Some(payload) = next() {
-            if rows.len() as u64 == self.summary.rows {
-                break;
-            }
+        let mut packets = packets(&self.bytes);
+        let columns = packets.next().and_then(|p| p.first().copied()).unwrap_or(0);
+        let count = usize::try_from(self.summary.rows).unwrap_or(usize::MAX);
+        let row = |payload| {
             let mut values = TextRow::new(payload);
             let mut row = Vec::new();
             while !values.is_empty() {
                 row.push(values.value()?.map(<[u8]>::to_vec));
             }
-            rows.push(row);
-        }
-        Ok(rows)
+            Ok(row)
+        };
+        packets.skip(columns.into()).take(count).map(row).collect()
     }
+}
+
+/// Payloads of the whole packets that `bytes` begins with.
+fn packets(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (header, payload) = first_packet(rest)?;
+        rest = rest.get(HEADER_LEN + header.len..).unwrap_or_default();
+        Some(payload)
+    })
 }
 
 /// A connection that is logged in.
@@ -266,7 +263,7 @@ impl Connection {
     }
 
     /// The session gives it back, or has something else run on it, and may ask later: see [`Left`].
-    pub fn leave(&mut self, memory: &Arc<Memory>, numbers: Numbers, names: Arc<[UserVariableName]>) {
+    pub fn leave(&mut self, memory: &Arc<Memory>, numbers: Numbers, names: Vec<UserVariableName>) {
         // the one before first: what it still knew is lost with it
         self.left = None;
         self.left = Some(Left::new(memory, numbers, names));
@@ -457,7 +454,7 @@ impl Connection {
 
     /// What has to be sent so that `want` becomes its state.
     #[must_use]
-    pub fn transition_to<'w>(&self, want: &'w Goal) -> Transition<'w> {
+    pub fn transition_to(&self, want: &Goal) -> Transition {
         let mut transition = Transition::between(&self.state, &want.state, self.server.version.flavour);
         if let Some(wish) = &want.user {
             self.user_variables.write_assignments(wish, &mut transition.set);
@@ -465,16 +462,24 @@ impl Connection {
         transition
     }
 
-    /// Makes `want` its state: at most one round trip, none if it is so already. Returns whether one was made.
+    /// Makes `want` its state: at most one round trip, none if it is so already.
+    ///
+    /// # Errors
+    /// As [`go_to`](Self::go_to).
+    pub async fn become_state(&mut self, want: &Goal) -> Result<(), ConnectionError> {
+        let transition = self.transition_to(want);
+        self.go_to(&transition, want).await
+    }
+
+    /// The same, when it is known what that takes.
     ///
     /// # Errors
     /// The server refused a part of it (then what is set is not known, and the connection is marked broken unless
     /// only the default database was refused), or the connection failed.
-    pub async fn become_state(&mut self, want: &Goal) -> Result<bool, ConnectionError> {
-        let transition = self.transition_to(want);
+    pub async fn go_to(&mut self, transition: &Transition, want: &Goal) -> Result<(), ConnectionError> {
         if transition.commands() == 0 && !transition.needs_new_login {
             self.is_now(want);
-            return Ok(false);
+            return Ok(());
         }
         let mut out = Vec::new();
         let questions = self.write_left(&mut out);
@@ -504,10 +509,10 @@ impl Connection {
         }
         match refused {
             None => {
-                self.server.accepted.add(&transition);
+                self.server.accepted.add(transition);
                 self.is_now(want);
                 self.broken = false;
-                Ok(true)
+                Ok(())
             }
             Some(error) => {
                 if !variables_refused {
@@ -544,7 +549,7 @@ impl Connection {
     /// the connection failed, or was closed already.
     pub async fn read_ahead(
         &mut self,
-        transition: &Transition<'_>,
+        transition: &Transition,
         want: &Goal,
         mut sequence: u8,
     ) -> Result<u8, ConnectionError> {
@@ -575,7 +580,7 @@ impl Connection {
     /// It was refused, or the connection failed, or was closed already.
     pub async fn read_accepted(
         &mut self,
-        transition: &Transition<'_>,
+        transition: &Transition,
         want: &Goal,
     ) -> Result<(), ConnectionError> {
         match self.read_packet(1).await {
@@ -845,15 +850,9 @@ impl Drop for Connection {
 }
 
 fn last_error_text(bytes: &[u8]) -> String {
-    let mut rest = bytes;
-    let mut text = String::new();
-    while let Some((header, payload)) = first_packet(rest) {
-        if let (Some(0xFF), Ok(err)) = (payload.first(), ErrPacket::parse(payload)) {
-            text = String::from_utf8_lossy(err.message).into_owned();
-        }
-        rest = rest.get(4 + header.len..).unwrap_or_default();
-    }
-    text
+    let errors = packets(bytes).filter(|payload| payload.first() == Some(&response::ERR));
+    let last = errors.filter_map(|payload| ErrPacket::parse(payload).ok()).last();
+    last.map(|err| String::from_utf8_lossy(err.message).into_owned()).unwrap_or_default()
 }
 
 /// The trackers are on from the first statement: they are the evidence that a statement changed something which its

@@ -138,13 +138,13 @@ pub struct Left {
     memory: Weak<Memory>,
     numbers: Numbers,
     /// The user variables that are asked for.
-    names: Arc<[UserVariableName]>,
+    names: Vec<UserVariableName>,
 }
 
 impl Left {
     /// The session will find in `memory` what the connection knows about these statements.
     #[must_use]
-    pub fn new(memory: &Arc<Memory>, numbers: Numbers, names: Arc<[UserVariableName]>) -> Self {
+    pub fn new(memory: &Arc<Memory>, numbers: Numbers, names: Vec<UserVariableName>) -> Self {
         for ((fact, _), number) in FACTS.iter().zip(numbers) {
             if number != 0 {
                 memory.expect(*fact, number);
@@ -254,7 +254,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(5);
 
     fn left(memory: &Arc<Memory>, numbers: Numbers) -> Left {
-        Left::new(memory, numbers, Arc::default())
+        Left::new(memory, numbers, Vec::new())
     }
 
     fn reply(bytes: &[u8]) -> Reply {
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn user_variables_are_asked_for_by_name() {
         let memory = Arc::new(Memory::default());
-        let names: Arc<[UserVariableName]> = Arc::from([UserVariableName::from(*b"a")]);
+        let names = vec![UserVariableName::from(*b"a")];
         let mut out = Vec::new();
         let questions = Left::new(&memory, [0, 0, 5, 6], names).ask(false, &mut out);
         assert_eq!(questions.facts().collect::<Vec<_>>(), [Fact::InsertId, Fact::UserVariables]);

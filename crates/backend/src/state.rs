@@ -253,11 +253,11 @@ fn normal(literal: Literal, value: Box<[u8]>) -> Box<[u8]> {
 
 /// What must be sent to a connection so that its state becomes another.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Transition<'w> {
+pub struct Transition {
     /// One SET of all that differs; empty if nothing does.
     pub set: Vec<u8>,
     /// The default database changes to this one.
-    pub database: Option<&'w [u8]>,
+    pub database: Option<Box<[u8]>>,
     /// The wanted session has no default database, but the connection has: only a new login takes it away.
     pub needs_new_login: bool,
     /// `character_set_client` changes, and with it what the bytes of a text mean.
@@ -292,7 +292,7 @@ const MOST_ACCEPTED: usize = 1 << 16;
 
 impl Accepted {
     /// The server made the transition.
-    pub(crate) fn add(&self, transition: &Transition<'_>) {
+    pub(crate) fn add(&self, transition: &Transition) {
         if transition.values.hashes.is_empty() {
             return;
         }
@@ -304,7 +304,7 @@ impl Accepted {
     }
 
     /// The server has refused what it had accepted.
-    pub(crate) fn remove(&self, transition: &Transition<'_>) {
+    pub(crate) fn remove(&self, transition: &Transition) {
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
         for hash in &transition.values.hashes {
             hashes.remove(hash);
@@ -313,7 +313,7 @@ impl Accepted {
 
     /// Will the server make the transition for certain, so that what follows need not wait for its answer?
     #[must_use]
-    pub fn are_all(&self, transition: &Transition<'_>) -> bool {
+    pub fn are_all(&self, transition: &Transition) -> bool {
         let known = |hashes: &HashSet<u64>| transition.values.hashes.iter().all(|hash| hashes.contains(hash));
         transition.database.is_none()
             && !transition.needs_new_login
@@ -322,17 +322,17 @@ impl Accepted {
     }
 }
 
-impl<'w> Transition<'w> {
+impl Transition {
     /// What turns `have` into `want` on a server of `flavour`.
     #[must_use]
-    pub fn between(have: &State, want: &'w State, flavour: Flavour) -> Self {
+    pub fn between(have: &State, want: &State, flavour: Flavour) -> Self {
         let mut set = Vec::new();
         let values = write_set(have, want, flavour, &mut set);
         let (have_database, want_database) = (have.database(), want.database());
         let changes = have_database != want_database;
         Self {
             set,
-            database: want_database.filter(|_| changes),
+            database: want_database.filter(|_| changes).map(Into::into),
             needs_new_login: changes && want_database.is_none(),
             recodes: have.value(CHARACTER_SET_CLIENT) != want.value(CHARACTER_SET_CLIENT),
             values,
@@ -352,7 +352,7 @@ impl<'w> Transition<'w> {
                 w.bytes(query_head(attributes)).bytes(&self.set);
             });
         }
-        if let Some(database) = self.database {
+        if let Some(database) = &self.database {
             packet_with(out, 0, |w| {
                 w.u8(com::INIT_DB).bytes(database);
             });
@@ -362,7 +362,7 @@ impl<'w> Transition<'w> {
     /// Can it be made by statements that mean the same in every character set?
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.needs_new_login && self.database.is_none_or(<[u8]>::is_ascii) && self.set.is_ascii()
+        !self.needs_new_login && self.database.as_deref().is_none_or(<[u8]>::is_ascii) && self.set.is_ascii()
     }
 
     /// Appends it as statements, each with its semicolon. It must be [plain](Self::is_plain).
@@ -371,9 +371,9 @@ impl<'w> Transition<'w> {
             out.extend_from_slice(&self.set);
             out.push(b';');
         }
-        if let Some(database) = self.database {
+        if let Some(database) = &self.database {
             out.extend_from_slice(b"USE `");
-            for &byte in database {
+            for &byte in &**database {
                 out.extend(std::iter::repeat_n(byte, if byte == b'`' { 2 } else { 1 }));
             }
             out.extend_from_slice(b"`;");

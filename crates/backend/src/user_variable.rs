@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use weir_wire::{
     Malformed,
-    framer::first_packet,
     response::{Column, column_type},
 };
 
@@ -47,20 +46,13 @@ pub fn columns(names: &[UserVariableName]) -> Vec<u8> {
 pub fn read(names: &[UserVariableName], reply: &Reply) -> Result<UserVariables, Malformed> {
     let malformed = || Malformed { what: "answer to a question about user variables", at: 0 };
     let row = reply.rows()?.into_iter().next().ok_or_else(malformed)?;
-    let mut rest = reply.bytes.as_slice();
-    let mut packet = || {
-        let (header, payload) = first_packet(rest)?;
-        rest = rest.get(4 + header.len..)?;
-        Some(payload)
-    };
-    packet();
     let mut values = UserVariables::new();
-    for (name, value) in names.iter().zip(row.chunks_exact(3)) {
-        let column = Column::parse(packet().ok_or_else(malformed)?)?;
-        packet();
-        packet();
+    // the first of three columns has the variable's own type
+    for ((name, value), column) in
+        names.iter().zip(row.chunks_exact(3)).zip(reply.columns()?.iter().step_by(3))
+    {
         let [value, hex, collation] = value else { return Err(malformed()) };
-        let text = literal(&column, value.as_deref(), hex.as_deref(), collation.as_deref());
+        let text = literal(column, value.as_deref(), hex.as_deref(), collation.as_deref());
         values.insert(name.clone(), text.into());
     }
     if values.len() == names.len() { Ok(values) } else { Err(malformed()) }

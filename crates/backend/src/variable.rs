@@ -138,7 +138,7 @@ impl Kinds {
             return Ok(written(kind, value));
         }
         let reply = connection.query(&format!("SELECT @@SESSION.{}", String::from_utf8_lossy(name))).await?;
-        let text = matches!(reply.first_column_kind()?, column_type::VAR_STRING);
+        let text = reply.columns()?.first().is_some_and(|column| column.kind == column_type::VAR_STRING);
         let kind = if text { Kind::Text } else { Kind::Number };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), kind);
         let value = reply.rows()?.into_iter().next().and_then(|row| row.into_iter().next()).flatten();

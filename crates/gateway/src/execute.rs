@@ -18,7 +18,6 @@ use weir_wire::{
     capability::Status,
     command::com,
     framer::HEADER_LEN,
-    query_attributes,
     response_end::{Expect, Summary},
 };
 
@@ -78,13 +77,10 @@ impl Shown<'_> {
     pub(crate) fn doing(&self, state: &'static str, pool: Option<&Arc<Pool>>, status: &Status) -> Doing {
         let command = self.head.get(HEADER_LEN).copied().unwrap_or_default();
         let prepared = self.of.and_then(|job| job.prepared);
-        let payload = self.head.get(HEADER_LEN..).unwrap_or_default();
         let text = match (prepared, command) {
             (Some(prepared), _) => Some(&*prepared.definition.text),
-            (None, com::QUERY) if self.attributes => {
-                query_attributes::text_at(payload).ok().and_then(|at| payload.get(at..))
-            }
-            (None, com::QUERY | com::STMT_PREPARE) => payload.get(1..),
+            (None, com::QUERY) => text_of(self.head, self.attributes).map(|(_, text)| text),
+            (None, com::STMT_PREPARE) => self.head.get(HEADER_LEN + 1..),
             (None, _) => None,
         };
         Doing {
@@ -156,11 +152,16 @@ async fn unless_over<T>(
             end.map(Err)
         }
     });
-    waited.await.map_err(|error| match error {
+    waited.await.map_err(over)
+}
+
+/// Why a statement was not waited for that no server has run.
+fn over(error: ClientError) -> SessionError {
+    match error {
         ClientError::Told(signal) => not_run(Told::End(signal)),
         ClientError::StatementTold(mode) => not_run(Told::EndStatement(mode)),
         error => error.into(),
-    })
+    }
 }
 
 /// What a statement ends with that was told to end before any server saw it.
@@ -413,7 +414,7 @@ impl Session {
         held: &mut Held,
         job: &Job<'_>,
         fresh: bool,
-    ) -> Result<Result<Option<Ahead>, ConnectionError>, Told> {
+    ) -> Result<Result<Option<Box<Ahead>>, ConnectionError>, Told> {
         let handle = Arc::clone(&self.handle);
         let mut ready = pin!(self.make_ready(held, job, fresh, Packing::Together));
         poll_fn(|cx| match ready.as_mut().poll(cx) {

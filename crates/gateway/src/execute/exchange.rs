@@ -1,7 +1,13 @@
 //! Sends a statement and passes the answer on: small answers are taken whole, so that the connection is free before
 //! the client has read them; large ones flow with back-pressure.
 
-use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_backend::{ConnectionError, KillMode, Questions, Stream, state::Transition};
@@ -17,13 +23,13 @@ use weir_wire::{
 use super::{
     Answer, Attempt, Job, SENDING, Shown, interrupted,
     local_file::LocalFiles,
-    not_run,
-    ready::{Ahead, has_semicolon, text_of},
+    over,
+    ready::{Ahead, By, has_semicolon, text_of},
 };
 use crate::{
     client::{Client, ClientError},
     error::{Refused, SessionError, lost},
-    handle::{Signal, Told},
+    handle::Signal,
     metrics::bump,
     session::{Held, Session},
 };
@@ -45,14 +51,13 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
-        ahead: Option<Ahead>,
+        ahead: Option<Box<Ahead>>,
         fresh: bool,
     ) -> Result<Attempt, SessionError> {
         let shown = sequence_after(job.packet);
         let mut sequence = shown;
         if !held.checkout.answer_due() {
-            let ahead = ahead.as_ref().map(|ahead| (held.checkout.transition_to(ahead.goal()), ahead));
-            let sent = match self.send(held, job, ahead.as_ref().map(|(t, ahead)| (t, *ahead)), fresh).await {
+            let sent = match self.send(held, job, ahead.as_deref(), fresh).await {
                 Ok(sent) => sent,
                 // an incomplete packet is never executed
                 Err(error) => return Ok(Attempt::NotSent(error)),
@@ -60,24 +65,18 @@ impl Session {
             if let Err(error) = unless_over(&mut self.client, fresh, read_before(held, sent)).await? {
                 return self.nothing_said(held, error, fresh);
             }
-            if ahead.is_some() {
+            if let Some(Ahead { by, transition, goal }) = ahead.as_deref() {
                 bump(&self.tenant.counters(self.worker.id).states_ahead, 1);
-            }
-            match &ahead {
-                Some((transition, Ahead::Statements(goal))) => {
-                    let set = held.checkout.read_ahead(transition, goal, shown);
-                    sequence = match unless_over(&mut self.client, fresh, set).await? {
-                        Ok(sequence) => sequence,
-                        Err(error) => return self.nothing_said(held, error, fresh),
-                    };
-                }
-                Some((transition, Ahead::Command(goal))) => {
-                    let set = held.checkout.read_accepted(transition, goal);
-                    if let Err(error) = unless_over(&mut self.client, fresh, set).await? {
-                        return self.nothing_said(held, error, fresh);
+                let set = async {
+                    match by {
+                        By::Statements => held.checkout.read_ahead(transition, goal, shown).await,
+                        By::Command => held.checkout.read_accepted(transition, goal).await.map(|()| shown),
                     }
-                }
-                None => {}
+                };
+                sequence = match unless_over(&mut self.client, fresh, set).await? {
+                    Ok(sequence) => sequence,
+                    Err(error) => return self.nothing_said(held, error, fresh),
+                };
             }
         }
         let whole = Effects::SHOW_DATABASES | Effects::SHOW_PROCESSLIST;
@@ -284,7 +283,7 @@ impl Session {
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
-        ahead: Option<(&Transition<'_>, &Ahead)>,
+        ahead: Option<&Ahead>,
         fresh: bool,
     ) -> Result<SentBefore, ConnectionError> {
         held.checkout.exchange_begins();
@@ -295,7 +294,7 @@ impl Session {
         let whole = !is_continued(job.packet);
         // a text that is one statement for certain is that with multi-statements and without
         let option = match ahead {
-            Some((_, Ahead::Statements(_))) => Some(true),
+            Some(Ahead { by: By::Statements, .. }) => Some(true),
             _ => text_of(job.packet, self.class.query_attributes)
                 .filter(|(_, text)| has_semicolon(text))
                 .map(|_| self.multi_statements)
@@ -308,7 +307,7 @@ impl Session {
             before.asked = held.checkout.write_left(&mut out);
             held.checkout.prepared.write_closes(&mut out);
             before.option = option.is_some_and(|wish| held.checkout.write_option(wish, &mut out));
-            if let Some((transition, Ahead::Command(_))) = ahead {
+            if let Some(Ahead { by: By::Command, transition, .. }) = ahead {
                 transition.write_commands(self.class.query_attributes, &mut out);
             }
             if let Some(prepared) = job.prepared {
@@ -319,7 +318,7 @@ impl Session {
                 let from = out.len();
                 append_request(&mut out, job.packet);
                 put_id(out.get_mut(from..).unwrap_or_default(), id);
-            } else if let Some((transition, _)) = ahead {
+            } else if let Some(Ahead { transition, .. }) = ahead {
                 append_behind(&mut out, transition, job.packet, self.class.query_attributes);
             } else {
                 append_request(&mut out, job.packet);
@@ -434,7 +433,7 @@ async fn read_before(held: &mut Held, sent: SentBefore) -> Result<(), Connection
 }
 
 /// Appends a COM_QUERY with statements before its own. The connection was found to take it.
-fn append_behind(out: &mut Vec<u8>, transition: &Transition<'_>, packet: &[u8], attributes: bool) {
+fn append_behind(out: &mut Vec<u8>, transition: &Transition, packet: &[u8], attributes: bool) {
     let (head, own) = text_of(packet, attributes).unwrap_or_default();
     let mut text = Vec::with_capacity(packet.len() + transition.set.len() + 64);
     text.extend_from_slice(head);
@@ -466,17 +465,18 @@ async fn unless_over<T>(
     let mut what = pin!(what);
     let waited = poll_fn(|cx| match what.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => match client.poll_end(cx) {
-            Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx).map(Err),
-            Poll::Ready(ClientError::StatementTold(_)) if !fresh => client.poll_gone(cx).map(Err),
-            end => end.map(Err),
-        },
+        Poll::Pending => poll_over(client, cx, !fresh).map(Err),
     });
-    waited.await.map_err(|error| match error {
-        ClientError::Told(signal) => not_run(Told::End(signal)),
-        ClientError::StatementTold(mode) => not_run(Told::EndStatement(mode)),
-        error => error.into(),
-    })
+    waited.await.map_err(over)
+}
+
+/// Has the client gone, or is the session told to end? `statement_goes_on`: that its statement is to end is no reason.
+fn poll_over(client: &mut Client, cx: &mut Context<'_>, statement_goes_on: bool) -> Poll<ClientError> {
+    match client.poll_end(cx) {
+        Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx),
+        Poll::Ready(ClientError::StatementTold(_)) if statement_goes_on => client.poll_gone(cx),
+        end => end,
+    }
 }
 
 /// How an answer goes to the client.
@@ -539,9 +539,7 @@ async fn read_for(
     let mut read = pin!(server.read_buf(buffer));
     poll_fn(|cx| match read.as_mut().poll(cx) {
         Poll::Ready(read) => Poll::Ready(Ok(read)),
-        Poll::Pending => match client.poll_end(cx) {
-            Poll::Ready(ClientError::Told(Signal::Stop)) => client.poll_gone(cx).map(Err),
-            Poll::Ready(ClientError::StatementTold(_)) if killing => client.poll_gone(cx).map(Err),
+        Poll::Pending => match poll_over(client, cx, killing) {
             Poll::Pending if client.is_asked() => Poll::Ready(Err(ClientError::Asked)),
             end => end.map(Err),
         },

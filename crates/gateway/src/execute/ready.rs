@@ -18,19 +18,19 @@ use crate::{
 
 /// A state that is set in the same write as the statement.
 #[derive(Debug)]
-pub(super) enum Ahead {
-    /// By statements in the packet of the job's own text.
-    Statements(Goal),
-    /// By a command before the job's, which the server is known to accept.
-    Command(Goal),
+pub(super) struct Ahead {
+    pub(super) by: By,
+    pub(super) transition: Transition,
+    pub(super) goal: Goal,
 }
 
-impl Ahead {
-    pub(super) fn goal(&self) -> &Goal {
-        match self {
-            Self::Statements(goal) | Self::Command(goal) => goal,
-        }
-    }
+/// How it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// By statements in the packet of the job's own text.
+    Statements,
+    /// By a command before the job's, which the server is known to accept.
+    Command,
 }
 
 /// How a connection is given the session's state.
@@ -51,7 +51,7 @@ impl Session {
         job: &Job<'_>,
         fresh: bool,
         packing: Packing,
-    ) -> Result<Option<Ahead>, ConnectionError> {
+    ) -> Result<Option<Box<Ahead>>, ConnectionError> {
         let Some(wanted) = &self.wanted else { return Ok(None) };
         let state = match held.target {
             Target::Primary => &wanted.primary,
@@ -60,24 +60,24 @@ impl Session {
         let mut ahead = None;
         let suits =
             |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
-        if fresh && (!suits(held) || self.would_see_traces(held, job.statement)) {
+        let traces = fresh && self.would_see_traces(held, job.statement);
+        if fresh && (traces || !suits(held)) {
             let goal = self.user_variables.goal(state);
-            if self.would_see_traces(held, job.statement) {
+            if traces {
                 bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
                 self.leave(held);
                 Box::pin(held.checkout.prepare_for_use(true)).await?;
             }
             let transition = held.checkout.transition_to(&goal);
-            if packing == Packing::Together && may_go_ahead(job, &transition, self.class.query_attributes) {
-                ahead = Some(Ahead::Statements(goal));
-            } else if packing == Packing::Together && may_be_commanded(held, job, &transition) {
-                ahead = Some(Ahead::Command(goal));
+            let by = way(held, job, &transition, self.class.query_attributes);
+            if let (Packing::Together, Some(by)) = (packing, by) {
+                ahead = Some(Box::new(Ahead { by, transition, goal }));
             } else {
                 if transition.commands() > 0 {
                     bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
                     self.leave(held);
                 }
-                Box::pin(held.checkout.become_state(&goal)).await?;
+                Box::pin(held.checkout.go_to(&transition, &goal)).await?;
             }
         }
         if let Some(prepared) = job.prepared
@@ -196,25 +196,33 @@ const APART: Effects = ASKS
     .union(Effects::LOCAL_INFILE)
     .union(Effects::UNREADABLE);
 
+/// Can the session's state be set in the same write as the statement, and how?
+fn way(held: &Held, job: &Job<'_>, transition: &Transition, attributes: bool) -> Option<By> {
+    if transition.commands() == 0 || job.statement.effects.intersects(APART) {
+        return None;
+    }
+    if may_go_ahead(job, transition, attributes) {
+        return Some(By::Statements);
+    }
+    may_be_commanded(held, job, transition).then_some(By::Command)
+}
+
 /// May statements that set the session's state stand before the job's own, in one packet? Such a packet stops at the
 /// first that is refused, so that the job's never runs in a wrong state. It must be one statement whatever the server
 /// takes for a semicolon, since several would be executed.
-fn may_go_ahead(job: &Job<'_>, transition: &Transition<'_>, attributes: bool) -> bool {
+fn may_go_ahead(job: &Job<'_>, transition: &Transition, attributes: bool) -> bool {
     job.prepared.is_none()
         && job.expect == Expect::Results
         && job.packet.len() < LONGEST_AHEAD
-        && !job.statement.effects.intersects(APART)
-        && (transition.commands() > 0 && transition.is_plain())
+        && transition.is_plain()
         && text_of(job.packet, attributes)
             .is_some_and(|(_, text)| !has_semicolon(text) && (!transition.recodes || text.is_ascii()))
 }
 
 /// May a SET be sent before the execution of a prepared statement, without waiting for its answer? Commands are
 /// independent of each other: the server must be certain to accept it.
-fn may_be_commanded(held: &Held, job: &Job<'_>, transition: &Transition<'_>) -> bool {
+fn may_be_commanded(held: &Held, job: &Job<'_>, transition: &Transition) -> bool {
     job.prepared.is_some_and(|prepared| held.checkout.prepared.has(prepared.definition))
-        && !job.statement.effects.intersects(APART)
-        && transition.commands() > 0
         && held.checkout.server().accepted.are_all(transition)
 }
 

@@ -212,7 +212,7 @@ impl Session {
             *number = unread.map(|n| self.global(n)).filter(|n| !memory.was_told(fact, *n)).unwrap_or(0);
         }
         if numbers.iter().any(|n| *n != 0) {
-            held.checkout.leave(&memory, numbers, self.user_variables.assigned.as_slice().into());
+            held.checkout.leave(&memory, numbers, self.user_variables.assigned.clone());
         }
     }
 
