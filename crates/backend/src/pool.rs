@@ -37,7 +37,8 @@ use crate::{
 const GROW_AFTER: Duration = Duration::from_millis(2);
 /// How often a waiting session looks again whether the pool may grow.
 const GROW_AGAIN: Duration = Duration::from_millis(50);
-/// A session on another worker is served first if it has waited this much longer.
+/// A session on another worker is served first if it has waited this much longer, and a quarter longer: each move of a
+/// connection between workers wakes one of them.
 const NOTICEABLY_LONGER_MICROS: u64 = 1000;
 /// A session whose capabilities need another login waits this long for a connection of its own kind before one of
 /// another kind is closed for it.
@@ -46,7 +47,7 @@ const CLASS_PATIENCE: Duration = Duration::from_millis(50);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Errors with which a server says so: `max_user_connections`, of the account and of all.
 const MOST_CONNECTIONS: [u16; 2] = [1203, 1226];
-/// Short reads of other sessions that one write takes along.
+/// Short reads of other sessions that one write takes along. Seven took no less CPU than three.
 const MOST_RIDERS: usize = 3;
 /// A connection idle for longer is checked with a system call before it is lent.
 const TRUST_IDLE: Duration = Duration::from_millis(500);
@@ -134,12 +135,16 @@ struct Place<'p> {
     pool: &'p Arc<Pool>,
     worker: usize,
     delivery: oneshot::Receiver<Delivery>,
+    /// It was taken out of the queue, and knows it.
+    delivered: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.delivery.close();
-        if let Ok(Ok(connection)) = self.delivery.try_recv() {
+        if !self.delivered
+            && let Ok(Ok(connection)) = self.delivery.try_recv()
+        {
             if connection.answer_due() {
                 // the answer to a statement that was taken along: nobody reads it
                 drop(connection);
@@ -148,7 +153,9 @@ impl Drop for Place<'_> {
                 self.pool.place(connection, self.worker, Instant::now());
             }
         }
-        self.pool.shard(self.worker).purge(self.pool.epoch);
+        if !self.delivered {
+            self.pool.shard(self.worker).purge(self.pool.epoch);
+        }
     }
 }
 
@@ -353,8 +360,9 @@ impl Pool {
 
     /// Takes along short reads that wait on the same worker: see [`Want::ride`]. Their packets are appended to `out`.
     pub fn take_riders(&self, worker: usize, connection: &mut Connection, out: &mut Vec<u8>) {
-        let riders = self.shard(worker).take_riders(connection, MOST_RIDERS, self.epoch);
-        self.shard(worker).counters.riders.fetch_add(riders.len() as u64, Ordering::Relaxed);
+        let shard = self.shard(worker);
+        let riders = shard.take_riders(connection, MOST_RIDERS, self.epoch);
+        shard.counters.riders.fetch_add(riders.len() as u64, Ordering::Relaxed);
         connection.board(riders, out);
     }
 
@@ -535,7 +543,7 @@ impl Pool {
             return Err(CheckoutError::QueueFull { instance: self.instance().to_owned(), waiting });
         }
         let (deliver, delivery) = oneshot::channel();
-        let mut place = Place { pool: self, worker, delivery };
+        let mut place = Place { pool: self, worker, delivery, delivered: false };
         let rider = want.ride.map(|ride| Rider {
             state: Arc::clone(want.state),
             user_variables: Arc::clone(want.user_variables),
@@ -546,11 +554,17 @@ impl Pool {
         // a connection given back between the look and the queue would lie idle while we wait
         self.serve_queue(worker, want);
         self.grow(worker, want, since)?;
-        let mut pause = GROW_AFTER;
+        // nothing is to be had of a full and busy pool: no timer is to go off in vain for nearly each statement under load
+        let full = self.open.load(Ordering::SeqCst) >= settings.capacity as usize
+            && self.shards.iter().all(|shard| shard.idle_len() == 0);
+        let mut pause = if full { GROW_AGAIN } else { GROW_AFTER };
         loop {
             let left = settings.checkout_timeout.saturating_sub(since.elapsed());
             match tokio::time::timeout(pause.min(left), &mut place.delivery).await {
-                Ok(Ok(delivered)) => return self.receive(delivered, worker),
+                Ok(Ok(delivered)) => {
+                    place.delivered = true;
+                    return self.receive(delivered, worker);
+                }
                 Ok(Err(_)) if self.closed.load(Ordering::SeqCst) => {
                     return Err(CheckoutError::Closed { instance: self.instance().to_owned() });
                 }
@@ -796,7 +810,7 @@ impl Pool {
             .filter_map(|(i, s)| s.head_since().map(|since| (since, i)))
             .min();
         if let Some((since, other)) = oldest {
-            let first = own.is_none_or(|own| since + NOTICEABLY_LONGER_MICROS < own);
+            let first = own.is_none_or(|own| is_noticeably_longer(since, own, micros_between(self.epoch, now)));
             order = if first { [other, here] } else { [here, other] };
         }
         for target in order {
@@ -884,5 +898,35 @@ impl Pool {
         x ^= x << 17;
         self.seed.store(x | 1, Ordering::Relaxed);
         x
+    }
+}
+
+/// Since when two have waited, and what time it is, microseconds: has `one` waited so much longer than `other` that it
+/// goes first although it lives elsewhere?
+fn is_noticeably_longer(one: u64, other: u64, now: u64) -> bool {
+    let waited = now.saturating_sub(other);
+    one.saturating_add(NOTICEABLY_LONGER_MICROS.max(waited / 4)) < other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_another_worker_go_first_if_they_waited_a_quarter_longer_and_a_millisecond() {
+        let now = 1_000_000;
+        for (one, other, first) in [
+            (8_000, 8_000, false),
+            (8_900, 8_000, false),
+            (9_900, 8_000, false),
+            (10_100, 8_000, true),
+            (1_000, 100, false),
+            (1_200, 100, true),
+            (100, 1_200, false),
+            (500_000, 400_000, false),
+            (501_000, 400_000, true),
+        ] {
+            assert_eq!(is_noticeably_longer(now - one, now - other, now), first, "{one} and {other}");
+        }
     }
 }

@@ -185,7 +185,6 @@ impl Shard {
         patience: Duration,
     ) -> HandOver {
         let mut lists = self.lock();
-        lists.waiters.retain(|w| !w.deliver.is_closed());
         let mut outcome = HandOver::Nobody(connection);
         while let HandOver::Nobody(connection) = outcome {
             let class = connection.class();

@@ -64,7 +64,8 @@ impl Worker {
 
     /// Takes a buffer back.
     pub fn recycle(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > KEEP_UP_TO || buffer.capacity() == 0 {
+        // a small one, made elsewhere, would have its next owner read an answer in crumbs
+        if !(BUFFER_SIZE..=KEEP_UP_TO).contains(&buffer.capacity()) {
             return;
         }
         buffer.clear();
@@ -136,5 +137,24 @@ impl Worker {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = buffers.len() / 2;
         buffers.truncate(keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_from_the_worker_has_room_whatever_was_given_back() {
+        let worker = Worker::new(0, Instant::now());
+        for capacity in [0, 1, 238, BUFFER_SIZE - 1, BUFFER_SIZE, KEEP_UP_TO, KEEP_UP_TO + 1] {
+            let mut buffer = Vec::with_capacity(capacity);
+            buffer.resize(capacity.min(7), 1);
+            worker.recycle(buffer);
+            let lent = worker.buffer();
+            assert!(lent.is_empty(), "after {capacity}");
+            assert!(lent.capacity() >= BUFFER_SIZE, "{} bytes after {capacity}", lent.capacity());
+            assert!(lent.capacity() <= KEEP_UP_TO, "{} bytes after {capacity}", lent.capacity());
+        }
     }
 }

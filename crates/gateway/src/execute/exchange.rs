@@ -259,14 +259,16 @@ impl Session {
             }
         }
         if buffer.len() > end.position() {
-            // answers of those whose statements were sent behind this one
-            let beyond = buffer.split_off(end.position());
             if held.checkout.has_riders() {
+                // answers of those whose statements were sent behind this one; the next reads on behind them
+                let mut beyond = self.worker.buffer();
+                beyond.extend_from_slice(buffer.get(end.position()..).unwrap_or_default());
                 held.checkout.put_leftover(beyond);
             } else {
                 // the answer is whole; what follows is the server's goodbye, or none of its business
                 held.checkout.sent_too_much();
             }
+            buffer.truncate(end.position());
         }
         held.checkout.exchange_ended();
         if held.checkout.is_being_killed() && !held.checkout.has_riders() {

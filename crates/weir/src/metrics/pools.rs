@@ -12,7 +12,7 @@ use super::{
 
 type Row = (&'static str, &'static str, fn(&PoolMetrics) -> u64);
 
-const COUNTERS: [Row; 10] = [
+const COUNTERS: [Row; 11] = [
     ("weir_pool_checkouts", "Connections lent to sessions.", |m| m.checkouts),
     ("weir_pool_waits", "Checkouts that had to wait in the queue.", |m| m.waits),
     ("weir_pool_timeouts", "Waits that ended without a connection (pool.checkout_timeout).", |m| m.timeouts),
@@ -25,6 +25,7 @@ const COUNTERS: [Row; 10] = [
     ("weir_pool_dead", "Connections found dead when they were to be lent.", |m| m.dead),
     ("weir_pool_retired", "Connections closed for age or idleness.", |m| m.retired),
     ("weir_pool_moved", "Connections moved from one worker to another.", |m| m.moved),
+    ("weir_pool_riders", "Statements sent behind another session's, in the same write.", |m| m.riders),
 ];
 
 const GAUGES: [Row; 5] = [
