@@ -810,7 +810,8 @@ impl Pool {
             .filter_map(|(i, s)| s.head_since().map(|since| (since, i)))
             .min();
         if let Some((since, other)) = oldest {
-            let first = own.is_none_or(|own| is_noticeably_longer(since, own, micros_between(self.epoch, now)));
+            let first =
+                own.is_none_or(|own| is_noticeably_longer(since, own, micros_between(self.epoch, now)));
             order = if first { [other, here] } else { [here, other] };
         }
         for target in order {

@@ -308,11 +308,25 @@ fn is_honest(expected: &Answer, got: &Answer) -> Result<()> {
     Ok(())
 }
 
+/// Does something in parts, each with its thread and its gateway: most of it is waiting.
+fn in_parts(count: usize, part: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let part = &part;
+        let parts: Vec<_> = (0..count).map(|number| scope.spawn(move || part(number))).collect();
+        parts.into_iter().try_for_each(|part| part.join().unwrap_or_else(|_| bail!("a part panicked")))
+    })
+}
+
 fn answers_of_the_server_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
+    in_parts(4, |part| answers_cut(cluster, part, 4))
+}
+
+/// Every `step`th of the acts.
+fn answers_cut(cluster: &'static Cluster, part: usize, step: usize) -> Result<()> {
     let rig = rig(cluster, "answers")?;
     for flags in [Capabilities::empty(), Capabilities::DEPRECATE_EOF | Capabilities::SESSION_TRACK] {
         let login = rig.login().without(flags).with(Capabilities::MULTI_RESULTS);
-        for (name, prepared, act) in acts() {
+        for (name, prepared, act) in acts().into_iter().skip(part).step_by(step) {
             cut_answers(&rig, &login, name, prepared, act)
                 .with_context(|| format!("{name}, without {flags:?}"))?;
             rig.is_as_before().with_context(|| name.to_owned())?;
@@ -358,10 +372,7 @@ fn cut_answers(rig: &Rig<'_>, login: &Login, name: &str, prepared: &str, act: Ac
 }
 
 fn logins_at_the_server_cut_at_every_byte(cluster: &'static Cluster) -> Result<()> {
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = (0..4).map(|part| scope.spawn(move || server_logins(cluster, part, 4))).collect();
-        parts.into_iter().try_for_each(|part| part.join().unwrap_or_else(|_| bail!("a part panicked")))
-    })
+    in_parts(4, |part| server_logins(cluster, part, 4))
 }
 
 /// Each `step`th byte of what the server sends on a new connection, until the connection is ready.
@@ -448,14 +459,17 @@ fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
 }
 
 fn commands_that_nobody_would_send(cluster: &'static Cluster) -> Result<()> {
-    const SEED: u64 = 0x7765_6972;
+    in_parts(3, |part| changed_commands(cluster, 0x7765_6972 + part as u64))
+}
+
+fn changed_commands(cluster: &'static Cluster, seed: u64) -> Result<()> {
     let rig = rig(cluster, "fuzzed")?;
-    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut random = fastrand::Rng::with_seed(seed);
     let commands = commands();
     let (mut answered, mut refused) = (0, 0);
-    for number in 0..1_500 {
+    for number in 0..500 {
         let (name, setup) = random.choice(&commands).context("there are commands")?;
-        let what = format!("seed {SEED}, number {number}, {name}");
+        let what = format!("seed {seed}, number {number}, {name}");
         let mut client = rig.client()?;
         let mut bytes = setup(&mut client).with_context(|| what.clone())?;
         // the payload alone as a rule, its header sometimes
@@ -492,7 +506,7 @@ fn commands_that_nobody_would_send(cluster: &'static Cluster) -> Result<()> {
             rig.is_as_before().with_context(|| what)?;
         }
     }
-    ensure!(answered > 100 && refused > 100, "{answered} answered, {refused} refused: they are all alike");
+    ensure!(answered > 30 && refused > 30, "{answered} answered, {refused} refused: they are all alike");
     let log = rig.weir.log();
     ensure!(!log.contains("panicked"), "{log}");
     let left = rig.value(&format!("SELECT COUNT(*) FROM `{}`.written WHERE v = 'before'", rig.database))?;

@@ -1,5 +1,8 @@
 //! Drivers' own tests come to the same through the gateway as directly: with the accounts of the server as users, so
-//! that they can be run as they are. A few of them in every run, all with WEIR_SUITES=whole.
+//! that they can be run as they are. A few of them in every run, all with WEIR_SUITES=whole, and then once more after a
+//! restart of the server.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use weir_e2e::drivers::{Extent, Site, Suite};
@@ -12,9 +15,22 @@ on_both_servers!(pymysqls_own_tests);
 /// Tests that come to something else through the gateway, and why.
 const ALLOWED: [(&str, &str); 0] = [];
 
-fn check(cluster: &'static Cluster, suite: Suite, name: &str) -> Result<()> {
-    let extent = Extent::wanted();
-    let site = Site::create(cluster, name)?;
+fn check(shared: &'static Cluster, suite: Suite) -> Result<()> {
+    match Extent::wanted() {
+        Extent::Short => compare(shared, suite, Extent::Short, false),
+        Extent::Whole => {
+            let flavour = shared.flavour();
+            let mut own = weir_testkit::Options::new(flavour, format!("{}-{suite:?}", flavour.name()));
+            own.replicas = 0;
+            let cluster = Cluster::start(&own)?;
+            compare(&cluster, suite, Extent::Whole, true)?;
+            cluster.stop()
+        }
+    }
+}
+
+fn compare(cluster: &Cluster, suite: Suite, extent: Extent, restart: bool) -> Result<()> {
+    let site = Site::create(cluster, &format!("suite_{suite:?}").to_lowercase())?;
     for number in ["1", "2"] {
         let database = format!("{}{number}", site.database);
         cluster.sql(
@@ -22,11 +38,27 @@ fn check(cluster: &'static Cluster, suite: Suite, name: &str) -> Result<()> {
             &format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4"),
         )?;
     }
-    let primary = cluster.primary()?.port;
-    let namespace = Namespace::at("suites", primary, &[]).users_of_server();
+    let namespace = Namespace::at("suites", cluster.primary()?.port, &[]).users_of_server();
     let weir = Weir::start(&Options::of(vec![namespace]).greeting(cluster.version()))?;
+    let endpoint = site.endpoint(weir.port(), weir.folder().join("data/ca.pem"));
     let direct = suite.run(&site.direct()?, extent)?;
-    let through = suite.run(&site.endpoint(weir.port(), weir.folder().join("data/ca.pem")), extent)?;
+    let passed = direct.values().filter(|outcome| *outcome == "ok").count();
+    say(format!("{suite:?} on {}: {} tests, {passed} of them pass", cluster.flavour(), direct.len()));
+    ensure!(passed * 2 > direct.len(), "most tests fail already without the gateway");
+    alike(&direct, &suite.run(&endpoint, extent)?, &weir)?;
+    if restart {
+        // the gateway goes on, with accounts of which the server has no password in its cache
+        cluster.restart_instance(0)?;
+        alike(&direct, &suite.run(&endpoint, extent)?, &weir)?;
+    }
+    for number in ["1", "2"] {
+        cluster.sql(0, &format!("DROP DATABASE {}{number}", site.database))?;
+    }
+    weir.stop()
+}
+
+/// Did each test come to the same?
+fn alike(direct: &BTreeMap<String, String>, through: &BTreeMap<String, String>, weir: &Weir) -> Result<()> {
     let tests = direct.keys().chain(through.keys().filter(|test| !direct.contains_key(*test)));
     let differ: Vec<String> = tests
         .filter(|test| direct.get(*test) != through.get(*test))
@@ -35,26 +67,25 @@ fn check(cluster: &'static Cluster, suite: Suite, name: &str) -> Result<()> {
             format!("{test}: {:?} directly, {:?} through the gateway", direct.get(test), through.get(test))
         })
         .collect();
-    let passed = direct.values().filter(|outcome| *outcome == "ok").count();
-    say(format!("{suite:?} on {}: {} tests, {passed} of them pass", cluster.flavour(), direct.len()));
     ensure!(differ.is_empty(), "{}\n{}", differ.join("\n"), weir.log());
-    ensure!(passed * 2 > direct.len(), "most tests fail already without the gateway");
-    for number in ["1", "2"] {
-        cluster.sql(0, &format!("DROP DATABASE {}{number}", site.database))?;
-    }
-    weir.stop()
+    Ok(())
 }
 
 fn pymysqls_own_tests(cluster: &'static Cluster) -> Result<()> {
-    check(cluster, Suite::PyMySql, "suite_pymysql")
+    check(cluster, Suite::PyMySql)
 }
 
-// most of a short run is Django's own start
+// those that take long before their first test runs: most of a short run is Django's own start
 #[test]
-fn djangos_own_tests() -> Result<()> {
-    let flavours: &[Flavour] = match Extent::wanted() {
-        Extent::Short => &[Flavour::MySql],
-        Extent::Whole => &Flavour::ALL,
+fn suites_that_start_slowly() -> Result<()> {
+    let suites: &[(Suite, &[Flavour])] = match Extent::wanted() {
+        Extent::Short => &[(Suite::Django, &[Flavour::MySql])],
+        Extent::Whole => &[(Suite::Django, &Flavour::ALL), (Suite::MySqlAsync, &Flavour::ALL)],
     };
-    flavours.iter().try_for_each(|flavour| check(shared(*flavour)?, Suite::Django, "suite_django"))
+    for (suite, flavours) in suites {
+        for flavour in *flavours {
+            check(shared(*flavour)?, *suite)?;
+        }
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The project's own tool: `cargo xtask <command>`.
 
+mod built;
 mod cargo;
 mod demo;
 mod interrupt;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use weir_testkit::{Cluster, Flavour, Options, SHARED_SERVERS, home, say, workspace, write_shared};
 
+use crate::built::{Built, TestProgram};
 use crate::cargo;
 use crate::interrupt::Interrupt;
 use crate::output::line;
@@ -58,12 +59,22 @@ struct Counts {
     failed: u64,
 }
 
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.passed = self.passed.saturating_add(other.passed);
+        self.failed = self.failed.saturating_add(other.failed);
+    }
+}
+
+/// The package with the end-to-end tests.
+const END_TO_END: &str = "weir-e2e";
 /// Inputs for each run of the fuzz smoke test.
 const FUZZ_ITERATIONS: &str = "2000000";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::catch()?;
     let begun = Instant::now();
+    let mut built = None;
     let mut total = Counts::default();
     let mut summary = String::new();
     let mut broken = None;
@@ -73,15 +84,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         line(format_args!("\n=== {} ===", step.heading()))?;
         let started = Instant::now();
-        let outcome = perform(*step, arguments, &interrupt);
+        let outcome = perform(*step, arguments, &mut built, &interrupt);
         let elapsed = started.elapsed().as_secs_f32();
         let (counts, ok) = outcome.unwrap_or_else(|error| {
             say(format!("error: {error:#}"));
             (Counts::default(), false)
         });
-        total.passed = total.passed.saturating_add(counts.passed);
         // A step may fail with no test to blame: unformatted code, a build that breaks.
-        total.failed = total.failed.saturating_add(if ok { counts.failed } else { counts.failed.max(1) });
+        let failed = if ok { counts.failed } else { counts.failed.max(1) };
+        total.add(Counts { failed, ..counts });
         let word = if ok { "ok" } else { "FAILED" };
         // Writing into a String cannot fail.
         let _infallible = writeln!(
@@ -106,32 +117,47 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn perform(step: Step, arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+fn perform(
+    step: Step,
+    arguments: &Arguments,
+    built: &mut Option<Built>,
+    interrupt: &Interrupt,
+) -> Result<(Counts, bool)> {
     interrupt.check()?;
+    if matches!(step, Step::Format | Step::Lints) {
+        let mut check = cargo::command();
+        match step {
+            Step::Format => check.args(["fmt", "--all", "--check"]),
+            _ => check.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        };
+        return counted(check, interrupt);
+    }
+    let built = match built {
+        Some(built) => built,
+        None => built.insert(Built::everything(interrupt)?),
+    };
     match step {
-        Step::Format => {
-            let mut format = cargo::command();
-            format.args(["fmt", "--all", "--check"]);
-            counted(format, interrupt)
-        }
-        Step::Lints => {
-            let mut lints = cargo::command();
-            lints.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-            counted(lints, interrupt)
-        }
-        Step::Unit => {
-            let mut tests = cargo::command();
-            tests.args(["test", "--workspace", "--exclude", "weir-e2e", "--no-fail-fast", "--"]);
-            tests.args(&arguments.passed_on);
-            counted(tests, interrupt)
-        }
-        Step::E2e => end_to_end(arguments, interrupt),
-        Step::Fuzz => fuzz(arguments, interrupt),
+        Step::E2e => end_to_end(built, arguments, interrupt),
+        Step::Fuzz => fuzz(built, arguments, interrupt),
+        _ => unit(built, arguments, interrupt),
     }
 }
 
+/// Tests of the crates, and the examples in their documentation.
+fn unit(built: &Built, arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+    let programs = built.programs(|program| program.package != END_TO_END);
+    let (mut counts, passed) = run_all(&programs, arguments, |_| {}, interrupt)?;
+    let mut examples = cargo::command();
+    examples
+        .args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast", "--"])
+        .args(&arguments.passed_on);
+    let (examples, ok) = counted(examples, interrupt)?;
+    counts.add(examples);
+    Ok((counts, passed && ok))
+}
+
 /// Starts both clusters once for all test binaries, and ends them whatever the tests came to.
-fn end_to_end(arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+fn end_to_end(built: &Built, arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
     let mut clusters = Vec::new();
     for flavour in Flavour::ALL {
         clusters.push(Cluster::start(&Options::new(flavour, format!("test-{flavour}")))?);
@@ -139,59 +165,85 @@ fn end_to_end(arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, b
     }
     let coordinates = home().join("run/test-servers.json");
     write_shared(&coordinates, &clusters)?;
-    // Built beforehand, so that no test's time limit runs while the compiler does.
-    let weir = cargo::build("weir", "weir", false)?;
-    let mut tests = cargo::command();
-    tests.args(["test", "--package", "weir-e2e", "--no-fail-fast", "--"]).args(&arguments.passed_on);
-    tests.env(SHARED_SERVERS, &coordinates).env("WEIR_BINARY", weir);
-    let outcome = counted(tests, interrupt);
+    let prepare = |command: &mut Command| {
+        command.env(SHARED_SERVERS, &coordinates).env("WEIR_BINARY", &built.weir);
+    };
+    let programs = built.programs(|program| program.package == END_TO_END);
+    let outcome = run_all(&programs, arguments, prepare, interrupt);
     for cluster in clusters {
         cluster.stop()?;
     }
     outcome
 }
 
-/// The fuzz targets live in a workspace of their own, whose ordinary tests run each for a short while.
-/// Builds the targets for a fuzzer, and runs each of them on inputs altered at random, more of them than the unit tests.
-fn fuzz(arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
+/// Builds the targets for a fuzzer, which live in a workspace of their own, and runs each of them on inputs altered at
+/// random, more of them than the unit tests.
+fn fuzz(built: &Built, arguments: &Arguments, interrupt: &Interrupt) -> Result<(Counts, bool)> {
     let mut targets = cargo::command();
     targets
         .args(["check", "--quiet", "--all-targets", "--manifest-path"])
         .arg(workspace().join("fuzz/Cargo.toml"));
-    let (_, built) = counted(targets, interrupt)?;
-    if !built {
+    let (_, checked) = counted(targets, interrupt)?;
+    if !checked {
         return Ok((Counts::default(), false));
     }
-    let mut tests = cargo::command();
-    tests.env("FUZZ_ITERATIONS", FUZZ_ITERATIONS);
-    tests.args(["test", "--package", "weir-wire", "--test", "fuzz_smoke", "--"]);
-    tests.args(&arguments.passed_on);
-    let (counts, ok) = counted(tests, interrupt)?;
+    let programs = built.programs(|program| program.name == "fuzz_smoke");
+    let prepare = |command: &mut Command| {
+        command.env("FUZZ_ITERATIONS", FUZZ_ITERATIONS);
+    };
+    let (counts, ok) = run_all(&programs, arguments, prepare, interrupt)?;
     // with other arguments the tests that they name may be others
     let ran = counts.passed > 0 || !arguments.passed_on.is_empty();
     Ok((counts, ok && ran))
 }
 
+/// Runs test programs one after the other, whatever each comes to.
+fn run_all(
+    programs: &[&TestProgram],
+    arguments: &Arguments,
+    prepare: impl Fn(&mut Command),
+    interrupt: &Interrupt,
+) -> Result<(Counts, bool)> {
+    let (mut total, mut passed) = (Counts::default(), true);
+    for program in programs {
+        interrupt.check()?;
+        line(format_args!("\n{} {}", program.package, program.name))?;
+        let mut command = program.command();
+        command.args(&arguments.passed_on);
+        prepare(&mut command);
+        let (counts, ok) = counted(command, interrupt)?;
+        if !ok {
+            line(format_args!("{} {} FAILED", program.package, program.name))?;
+        }
+        total.add(counts);
+        passed &= ok;
+    }
+    Ok((total, passed))
+}
+
 /// Runs a command, shows what it writes and adds up the results of its test binaries.
 fn counted(mut command: Command, interrupt: &Interrupt) -> Result<(Counts, bool)> {
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
-    let output = child.stdout.take().context("no output from cargo")?;
+    let program = command.get_program().to_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let output = child.stdout.take().context("no output from a child")?;
     let reader = std::thread::spawn(move || -> Result<Counts> {
         let mut counts = Counts::default();
         for bytes in BufReader::new(output).split(b'\n') {
-            let bytes = bytes.context("cannot read cargo's output")?;
+            let bytes = bytes.context("cannot read a child's output")?;
             let text = String::from_utf8_lossy(&bytes);
             line(&text)?;
             if let Some(found) = result_in(&text) {
-                counts.passed = counts.passed.saturating_add(found.passed);
-                counts.failed = counts.failed.saturating_add(found.failed);
+                counts.add(found);
             }
         }
         Ok(counts)
     });
     let status = interrupt.wait(&mut child)?;
-    let counts = reader.join().map_err(|_| anyhow::anyhow!("the reader of cargo's output ended early"))?;
+    let counts = reader.join().map_err(|_| anyhow::anyhow!("the reader of a child's output ended early"))?;
     Ok((counts?, status.success() && !interrupt.was_asked()))
 }
 

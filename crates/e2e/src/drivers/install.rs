@@ -183,19 +183,66 @@ pub(super) fn java() -> Result<Command> {
 
 /// The sqlx program, built from its own manifest and lock file.
 pub(super) fn sqlx() -> Result<Command> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let source = sources("sqlx");
-    let version = output_text(Command::new(&cargo).arg("--version"))?;
+    let version = output_text(cargo().arg("--version"))?;
     let inputs = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|name| source.join(name));
     let folder = prepared("sqlx", &inputs, &version, |folder| {
-        let mut build = Command::new(&cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(source.join("Cargo.toml"));
         build.arg("--target-dir").arg(folder.join("target"));
-        // what the outer build was told is not meant for this one
-        build.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         finish(&mut build)
     })?;
     Ok(Command::new(folder.join("target/debug/sqlx-facts")))
+}
+
+/// The release of mysql_async whose tests are run.
+const MYSQL_ASYNC: &str = "0.37.1";
+
+/// mysql_async's own tests, as its registry has them, at a URL.
+pub(super) fn mysql_async(url: &str) -> Result<Command> {
+    let folder = prepared("mysql_async", &[], MYSQL_ASYNC, |folder| {
+        let fetch = folder.join("fetch");
+        fs::create_dir_all(&fetch).context("cannot create a folder")?;
+        let manifest = fetch.join("Cargo.toml");
+        let wanted = format!(
+            "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n[lib]\npath = \"lib.rs\"\n\
+             [dependencies]\nmysql_async = {{ version = \"={MYSQL_ASYNC}\", default-features = false }}\n"
+        );
+        fs::write(&manifest, wanted).context("cannot write a manifest")?;
+        fs::write(fetch.join("lib.rs"), "").context("cannot write a file")?;
+        let mut metadata = cargo();
+        metadata.args(["metadata", "--quiet", "--format-version", "1", "--manifest-path"]).arg(&manifest);
+        let told = output(metadata.stdin(Stdio::null()), PATIENCE)?;
+        let told: serde_json::Value =
+            serde_json::from_slice(&told).context("cannot read cargo's metadata")?;
+        let packages = told.get("packages").and_then(serde_json::Value::as_array).context("no packages")?;
+        let found =
+            packages.iter().find(|package| package.get("name").is_some_and(|name| name == "mysql_async"));
+        let found =
+            found.and_then(|package| package.get("manifest_path")?.as_str()).context("no mysql_async")?;
+        let source = Path::new(found).parent().context("a manifest without a folder")?;
+        remove(&folder.join("packages"))?;
+        let mut copy = Command::new("cp");
+        finish(copy.arg("-r").arg(source).arg(folder.join("packages")))?;
+        // it lies below a workspace that it does not belong to
+        let copied = folder.join("packages/Cargo.toml");
+        let manifest = fs::read_to_string(&copied).context("cannot read a manifest")? + "\n[workspace]\n";
+        fs::write(&copied, manifest).context("cannot write a manifest")
+    })?;
+    let mut tests = cargo();
+    tests.args(["test", "--lib", "--test", "generic", "--no-fail-fast", "--no-default-features"]);
+    tests.args(["--features", "minimal-rust,derive"]);
+    tests.arg("--manifest-path").arg(folder.join("packages/Cargo.toml"));
+    tests.arg("--target-dir").arg(folder.join("target"));
+    tests.args(["--", "--test-threads=1"]).env("DATABASE_URL", url);
+    Ok(tests)
+}
+
+/// Cargo, without what it was told for another build.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo
 }
 
 /// The folder of a language, filled by `install` unless its stamp says that it was made from the same inputs.

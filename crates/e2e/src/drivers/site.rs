@@ -9,9 +9,9 @@ use super::run::Endpoint;
 
 /// A database and accounts of one test, made anew.
 #[derive(Debug)]
-pub struct Site {
+pub struct Site<'c> {
     /// The cluster that holds them.
-    pub cluster: &'static Cluster,
+    pub cluster: &'c Cluster,
     /// The database of the test.
     pub database: String,
     /// The account that programs print their facts with.
@@ -31,12 +31,12 @@ pub struct Account {
     pub verifier: String,
 }
 
-impl Site {
+impl<'c> Site<'c> {
     /// Makes the database and the accounts of the test called `name` (`[a-z0-9_]`).
     ///
     /// # Errors
     /// The primary refuses.
-    pub fn create(cluster: &'static Cluster, name: &str) -> Result<Site> {
+    pub fn create(cluster: &'c Cluster, name: &str) -> Result<Site<'c>> {
         let account = |suffix: &str| Account {
             user: format!("d_{name}{suffix}"),
             password: format!("pass word {name}{suffix}!"),
@@ -135,7 +135,7 @@ fn stored(what: &str, user: &str) -> String {
     format!("SELECT {what} FROM mysql.user WHERE User = '{user}'")
 }
 
-impl Drop for Site {
+impl Drop for Site<'_> {
     /// Leaves the shared servers as they were.
     fn drop(&mut self) {
         if std::thread::panicking() {

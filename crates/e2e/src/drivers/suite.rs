@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::install::{Suites, sources, suites};
+use super::install::{self, Suites, sources, suites};
 use super::run::{Endpoint, output_of};
 
 /// How long a whole suite may take.
@@ -22,6 +22,8 @@ pub enum Suite {
     PyMySql,
     /// Those of Django's database backend.
     Django,
+    /// mysql_async's.
+    MySqlAsync,
 }
 
 /// How many of them.
@@ -29,7 +31,7 @@ pub enum Suite {
 pub enum Extent {
     /// What fits into a test run.
     Short,
-    /// All of PyMySQL, and all of Django's that are about the database.
+    /// All of PyMySQL and mysql_async, and all of Django's that are about the database.
     Whole,
 }
 
@@ -51,17 +53,21 @@ impl Suite {
     /// # Errors
     /// They cannot be fetched or run, or there are none.
     pub fn run(self, endpoint: &Endpoint, extent: Extent) -> Result<BTreeMap<String, String>> {
-        let suites = suites()?;
         let mut command = match self {
-            Suite::PyMySql => pymysql(&suites, endpoint, extent),
-            Suite::Django => django(&suites, endpoint, extent)?,
+            Suite::PyMySql => pymysql(&suites()?, endpoint, extent),
+            Suite::Django => django(&suites()?, endpoint, extent)?,
+            Suite::MySqlAsync => install::mysql_async(&url(endpoint))?,
         };
         // tests that fail make it end with a failure
         let (printed, errors) = output_of(command.stdin(Stdio::null()), PATIENCE)?;
         let printed = String::from_utf8_lossy(&printed);
         let outcomes: BTreeMap<String, String> = printed
             .lines()
-            .filter_map(|line| line.strip_prefix("outcome ")?.split_once(' '))
+            .filter_map(|line| match line.strip_prefix("outcome ") {
+                Some(outcome) => outcome.split_once(' '),
+                // as Rust's own tests tell
+                None => line.strip_prefix("test ")?.split_once(" ... "),
+            })
             .map(|(test, outcome)| (test.to_owned(), outcome.to_owned()))
             .collect();
         ensure!(!outcomes.is_empty(), "no test ran: {printed}{}", String::from_utf8_lossy(&errors));
@@ -111,4 +117,17 @@ fn python(suites: &Suites) -> Command {
     let mut command = Command::new(&suites.python);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONIOENCODING", "utf-8");
     command
+}
+
+/// The endpoint as a URL, in which a password stands encoded.
+fn url(endpoint: &Endpoint) -> String {
+    let encoded = |text: &str| -> String {
+        let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let (user, password) = (encoded(&endpoint.user), encoded(&endpoint.password));
+    format!("mysql://{user}:{password}@{}/{}", endpoint.address, endpoint.database)
 }
