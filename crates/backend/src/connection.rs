@@ -345,6 +345,27 @@ impl Connection {
         Ok(())
     }
 
+    /// Closes prepared statements that are to be closed, and waits until the server has done so.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn flush_closes(&mut self) -> Result<(), ConnectionError> {
+        let mut out = Vec::new();
+        let questions = self.write_left(&mut out);
+        self.prepared.write_closes(&mut out);
+        // a close has no answer of its own
+        packet_with(&mut out, 0, |w| {
+            w.u8(com::PING);
+        });
+        self.broken = true;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        self.read_left(questions).await?;
+        self.read_reply(Expect::One).await?;
+        self.broken = false;
+        Ok(())
+    }
+
     /// Something was left on it that only a reset takes away.
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
@@ -678,6 +699,7 @@ impl Connection {
     pub async fn command(&mut self, payload: &[u8], expect: Expect) -> Result<Reply, ConnectionError> {
         let mut out = Vec::with_capacity(payload.len() + 4);
         let questions = self.write_left(&mut out);
+        self.prepared.write_closes(&mut out);
         write_packet(&mut out, 0, payload);
         self.broken = true;
         self.stream.write_all(&out).await?;

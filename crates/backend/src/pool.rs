@@ -308,7 +308,7 @@ impl Pool {
         self.checkout_where(worker, |c| c.last_statement() == number)
     }
 
-    fn checkout_where(
+    pub(crate) fn checkout_where(
         self: &Arc<Self>,
         worker: usize,
         suits: impl Fn(&Connection) -> bool,
@@ -400,6 +400,7 @@ impl Pool {
         });
         shard.counters.retired.fetch_add(retired.len() as u64, Ordering::Relaxed);
         self.part_with(retired);
+        self.close_unused(worker, now);
         if worker == 0 {
             self.dialer().forget_unused();
         }
@@ -482,7 +483,7 @@ impl Pool {
         });
     }
 
-    fn shard(&self, worker: usize) -> &Shard {
+    pub(crate) fn shard(&self, worker: usize) -> &Shard {
         #[allow(
             clippy::indexing_slicing,
             reason = "the remainder is below the length, which is at least one"
@@ -653,7 +654,7 @@ impl Pool {
     }
 
     /// A connection was closed: somebody may be waiting for its place.
-    fn replace(self: &Arc<Self>, worker: usize) {
+    pub(crate) fn replace(self: &Arc<Self>, worker: usize) {
         let now = Instant::now();
         if self.closed.load(Ordering::SeqCst) || !self.health.may_dial(now) {
             return;
@@ -783,7 +784,7 @@ impl Pool {
     }
 
     /// Gives a connection to whoever has waited longest, or puts it among the idle ones.
-    fn place(self: &Arc<Self>, connection: Box<Connection>, worker: usize, now: Instant) {
+    pub(crate) fn place(self: &Arc<Self>, connection: Box<Connection>, worker: usize, now: Instant) {
         self.place_after(connection, worker, now, CLASS_PATIENCE);
     }
 

@@ -5,6 +5,10 @@
 //! defaults, and a session must see those of its primary everywhere. Equal states are shared, so that the usual
 //! comparison is that of two pointers.
 
+mod preparing;
+
+pub use preparing::NOT_FOR_PREPARING;
+
 use std::{
     borrow::Cow,
     cmp::Ordering,

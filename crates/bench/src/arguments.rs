@@ -23,7 +23,8 @@ pub(crate) struct Arguments {
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these: point_select, point_select_prepared, point_select_eof, rows_100, blob_16m, read_write, idle.
+    /// Only these: point_select, point_select_prepared, point_select_eof, rows_100, blob_16m, read_write,
+    /// clean_sessions, dirty_sessions, idle.
     #[arg(long, value_name = "WORKLOAD,…", value_delimiter = ',')]
     only: Vec<Part>,
     /// Numbers of clients; blob_16m takes those up to 16.
@@ -136,11 +137,14 @@ impl Plan {
 
 fn clients_of(workload: Workload, arguments: &Arguments) -> Vec<u32> {
     let is_blob = workload == Workload::Blob16m;
-    let default: &[u32] = match (is_blob, arguments.quick) {
-        (true, true) => &[1],
-        (true, false) => &[1, MOST_BLOB_CLIENTS],
-        (false, true) => &[16, 64],
-        (false, false) => &[1, 16, 64, 256],
+    let default: &[u32] = match (workload, arguments.quick) {
+        (Workload::Blob16m, true) => &[1],
+        (Workload::Blob16m, false) => &[1, MOST_BLOB_CLIENTS],
+        // with fewer each has a connection of its own
+        (Workload::CleanSessions | Workload::DirtySessions, true) => &[64],
+        (Workload::CleanSessions | Workload::DirtySessions, false) => &[64, 256],
+        (_, true) => &[16, 64],
+        (_, false) => &[1, 16, 64, 256],
     };
     if arguments.clients.is_empty() {
         return default.to_vec();
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn a_full_run_has_what_the_table_must_show() {
         let full = plan("");
-        assert_eq!(full.cells.len(), 5 * 4 + 2);
+        assert_eq!(full.cells.len(), 5 * 4 + 2 + 2 * 2);
         assert_eq!((full.repetitions, full.most_clients()), (5, 256));
         assert_eq!(full.idle, Some(IdlePlan { clients: 8_000, wait: Duration::from_secs(60) }));
     }

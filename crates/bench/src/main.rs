@@ -4,6 +4,7 @@
 
 mod arguments;
 mod data;
+mod dirt;
 mod generator;
 mod haproxy;
 mod idle;

@@ -9,6 +9,8 @@ use crate::workload::Workload;
 const CPU_OF_HAPROXY_AT_MOST: f64 = 1.3;
 const THROUGHPUT_OF_HAPROXY_AT_LEAST: f64 = 1.15;
 const THROUGHPUT_OF_DIRECT_AT_LEAST: f64 = 1.0;
+/// CPU of proxy and servers together, of sessions that set something and of those that do not.
+const CPU_OF_CLEAN_AT_MOST: f64 = 1.25;
 /// Bytes for each idle client.
 const PLAIN_AT_MOST: u64 = 8 << 10;
 const TLS_AT_MOST: u64 = 25 << 10;
@@ -41,6 +43,23 @@ pub(crate) fn targets(rows: &[Row], idle: &[IdleRow]) -> Vec<String> {
                 &format!("{rate:.2}"),
                 &format!("at least {bound}"),
                 rate >= bound,
+            ));
+        }
+    }
+    for clients in [64, 256] {
+        let cpu = |workload: Workload| {
+            let is_it =
+                |row: &&Row| row.workload == workload && row.clients == clients && row.way == Way::Weir;
+            let cpu = rows.iter().find(is_it).map(|row| row.proxy_cpu_us + row.server_cpu_us);
+            cpu.filter(|cpu| *cpu > 0.0)
+        };
+        let (dirty, clean) = (cpu(Workload::DirtySessions), cpu(Workload::CleanSessions));
+        if let Some(ratio) = dirty.and_then(|dirty| Some(dirty / clean?)) {
+            lines.push(line(
+                &format!("dirty_sessions, {clients} clients: CPU of all, of clean_sessions'"),
+                &format!("{ratio:.2}"),
+                &format!("at most {CPU_OF_CLEAN_AT_MOST}"),
+                ratio <= CPU_OF_CLEAN_AT_MOST,
             ));
         }
     }
@@ -109,6 +128,21 @@ mod tests {
             |tls, bytes_per_client| IdleRow { tls, clients: 1, after: Duration::ZERO, bytes_per_client };
         let rows = [idle(false, 8_192), idle(false, 8_193), idle(true, 25_600), idle(true, 25_601)];
         assert_eq!(verdicts(&[], &rows), [true, false, true, false]);
+    }
+
+    #[test]
+    fn sessions_that_set_something_are_compared_with_those_that_do_not() {
+        let of = |workload, proxy_cpu_us, server_cpu_us| Row {
+            workload,
+            server_cpu_us,
+            ..row(Way::Weir, 64, 1.0, proxy_cpu_us)
+        };
+        let clean = of(Workload::CleanSessions, 10.0, 30.0);
+        for (proxy, server, is_met) in [(20.0, 30.0, true), (10.0, 40.0, true), (20.0, 31.0, false)] {
+            let rows = [clean.clone(), of(Workload::DirtySessions, proxy, server)];
+            assert_eq!(verdicts(&rows, &[]), [is_met]);
+        }
+        assert!(verdicts(&[clean], &[]).is_empty());
     }
 
     #[test]

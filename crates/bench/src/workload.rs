@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use weir_wire::{command::com, packet_with};
 
+use crate::dirt::Dirt;
 use crate::generator::answer::{Expected, RowFormat};
 use crate::random::Random;
 
@@ -34,20 +35,28 @@ pub(crate) enum Workload {
     Blob16m,
     /// BEGIN, two point selects, UPDATE, DELETE, INSERT, COMMIT.
     ReadWrite,
+    /// [`Workload::PointSelect`], to compare the next with.
+    CleanSessions,
+    /// The same by clients that differ in what they have set: see [`Dirt`].
+    DirtySessions,
 }
 
 /// Statements of one [`Workload::ReadWrite`] transaction.
 pub(crate) const TRANSACTION_STATEMENTS: usize = 7;
+/// A client with user variables assigns its own anew after so many statements.
+const USES_OF_A_VARIABLE: usize = 5;
 
 impl Workload {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Workload; 6] = [
+    pub(crate) const ALL: [Workload; 8] = [
         Workload::PointSelect,
         Workload::PointSelectPrepared,
         Workload::PointSelectEof,
         Workload::Rows100,
         Workload::Blob16m,
         Workload::ReadWrite,
+        Workload::CleanSessions,
+        Workload::DirtySessions,
     ];
 
     /// Its name in tables, options and JSON.
@@ -59,6 +68,8 @@ impl Workload {
             Workload::Rows100 => "rows_100",
             Workload::Blob16m => "blob_16m",
             Workload::ReadWrite => "read_write",
+            Workload::CleanSessions => "clean_sessions",
+            Workload::DirtySessions => "dirty_sessions",
         }
     }
 
@@ -111,12 +122,27 @@ pub(crate) struct Script {
     random: Random,
     step: usize,
     written: u32,
+    dirt: Dirt,
 }
 
 impl Script {
     /// The script of client `index` among `clients`.
     pub(crate) fn new(workload: Workload, rows: u32, index: u32, clients: u32) -> Self {
-        Self { workload, rows, index, clients, random: Random::new(index), step: 0, written: 1 }
+        let dirt = match workload {
+            Workload::DirtySessions => Dirt::of(index),
+            _ => Dirt { prepares: workload == Workload::PointSelectPrepared, ..Dirt::default() },
+        };
+        Self { workload, rows, index, clients, random: Random::new(index), step: 0, written: 1, dirt }
+    }
+
+    /// What the client does beside its statements.
+    pub(crate) fn dirt(&self) -> &Dirt {
+        &self.dirt
+    }
+
+    /// Statements that belong together.
+    fn cycle(&self) -> usize {
+        if self.dirt.user_variables { USES_OF_A_VARIABLE } else { self.workload.statements() }
     }
 
     /// Starts again from the beginning, with the same random numbers.
@@ -143,14 +169,19 @@ impl Script {
     /// Writes the next request, and says how its answer must look.
     pub(crate) fn next(&mut self, prepared: u32, request: &mut Vec<u8>) -> Expected {
         let step = self.step;
-        self.step = (step + 1) % self.workload.statements();
+        self.step = (step + 1) % self.cycle();
         match self.workload {
-            Workload::PointSelect | Workload::PointSelectEof => self.point_select(request),
-            Workload::PointSelectPrepared => {
+            _ if self.dirt.user_variables => self.by_variable(step, request),
+            _ if self.dirt.prepares => {
                 let id = self.any_id();
                 execute(request, prepared, id);
                 Expected::Rows { format: RowFormat::Binary, first: id, count: 1 }
             }
+            Workload::PointSelect
+            | Workload::PointSelectPrepared
+            | Workload::PointSelectEof
+            | Workload::CleanSessions
+            | Workload::DirtySessions => self.point_select(request),
             Workload::Rows100 => {
                 let first = self.random.below(self.rows.saturating_sub(RANGE_ROWS).saturating_add(1)) + 1;
                 range_select(request, first);
@@ -177,6 +208,16 @@ impl Script {
         let id = self.any_id();
         query(request, format_args!("SELECT id, c FROM bench.points WHERE id = {id}"));
         Expected::Rows { format: RowFormat::Text, first: id, count: 1 }
+    }
+
+    fn by_variable(&mut self, step: usize, request: &mut Vec<u8>) -> Expected {
+        if step == 0 {
+            self.written = self.any_id();
+            query(request, format_args!("SET @id = {}", self.written));
+            return Expected::Changed { rows: 0 };
+        }
+        query(request, format_args!("SELECT id, c FROM bench.points WHERE id = @id"));
+        Expected::Rows { format: RowFormat::Text, first: self.written, count: 1 }
     }
 
     fn read_write(&mut self, step: usize, request: &mut Vec<u8>) -> Expected {
@@ -290,6 +331,22 @@ mod tests {
                 assert!((1..=1_000).contains(&id));
                 assert_eq!(*owners.entry(id).or_insert(index), index, "row {id}");
             }
+        }
+    }
+
+    #[test]
+    fn a_client_with_a_user_variable_selects_what_it_assigned() {
+        let mut script = Script::new(Workload::DirtySessions, 1_000, 7, 64);
+        let mut request = Vec::new();
+        for _ in 0..3 {
+            assert_eq!(script.next(0, &mut request), Expected::Changed { rows: 0 });
+            let assigned =
+                String::from_utf8_lossy(&request[5..]).rsplit(' ').next().unwrap().parse().unwrap();
+            for _ in 1..USES_OF_A_VARIABLE {
+                let expected = script.next(0, &mut request);
+                assert_eq!(expected, Expected::Rows { format: RowFormat::Text, first: assigned, count: 1 });
+            }
+            assert!(script.is_at_end());
         }
     }
 

@@ -13,10 +13,11 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use weir_backend::{CheckoutError, ConnectionError, Definition, Pool, Ride, Want};
 use weir_plan::Target;
-use weir_sql::{Access, Effects, Statement, TransactionStep};
+use weir_sql::{Access, Effects, Kind, Statement, TransactionStep};
 use weir_wire::{
     capability::Status,
     command::com,
+    error_code,
     framer::HEADER_LEN,
     response_end::{Expect, Summary},
 };
@@ -130,6 +131,17 @@ fn is_write_refused(number: u16) -> bool {
     matches!(number, 1290 | 1792 | 1836)
 }
 
+/// Errors with which a server says that it has not executed a prepared statement, since it is not as it was prepared any
+/// more (tables changed time and again), or not known.
+fn is_unprepared(number: u16) -> bool {
+    number == error_code::NEED_REPREPARE.number || number == error_code::UNKNOWN_STMT_HANDLER.number
+}
+
+/// Do those errors mean so? A routine, or a bulk of executions, could have failed with them half-way.
+fn may_be_prepared_again(job: &Job<'_>) -> bool {
+    job.statement.kind != Kind::Call && job.packet.get(HEADER_LEN) == Some(&com::STMT_EXECUTE)
+}
+
 /// Errors with which a server says that it ends: shutdown in progress, connection killed (MariaDB).
 fn is_going_away(number: u16) -> bool {
     matches!(number, 1053 | 1927)
@@ -169,16 +181,15 @@ pub(crate) fn not_run(told: Told) -> SessionError {
     match told {
         Told::EndStatement(_) => SessionError::Refused(interrupted()),
         Told::End(Signal::Killed) => SessionError::Fatal(interrupted()),
-        Told::End(_) => SessionError::Fatal(Refused::new(
-            weir_wire::error_code::SERVER_SHUTDOWN,
-            "Server shutdown in progress",
-        )),
+        Told::End(_) => {
+            SessionError::Fatal(Refused::new(error_code::SERVER_SHUTDOWN, "Server shutdown in progress"))
+        }
     }
 }
 
 /// The servers' own words.
 pub(crate) fn interrupted() -> Refused {
-    Refused::new(weir_wire::error_code::QUERY_INTERRUPTED, "Query execution was interrupted")
+    Refused::new(error_code::QUERY_INTERRUPTED, "Query execution was interrupted")
 }
 
 impl Session {
@@ -222,6 +233,8 @@ impl Session {
             self.in_transaction = false;
         }
         let mut failed = None;
+        // it was prepared anew
+        let mut again = false;
         loop {
             if job.statement.effects.contains(Effects::READS_LAST_INSERT_ID) {
                 self.return_to_insert();
@@ -280,6 +293,21 @@ impl Session {
                         target = Target::Primary;
                         continue;
                     }
+                    let not_executed =
+                        is_unprepared(number) && !answer.streamed && may_be_prepared_again(job);
+                    if let Some(prepared) = job.prepared.filter(|_| not_executed && !again) {
+                        again = true;
+                        bump(&self.tenant.counters(self.worker.id).retried, 1);
+                        held.checkout.prepared.forget(prepared.definition);
+                        self.worker.recycle(answer.rest);
+                        if fresh && self.status.contains(Status::AUTOCOMMIT) {
+                            self.let_go(held, false);
+                        } else {
+                            // a transaction may be open
+                            self.held = Some(held);
+                        }
+                        continue;
+                    }
                     let elsewhere = held.target == Target::Replica
                         && is_going_away(number)
                         && job.statement.access == Access::Read;
@@ -333,7 +361,7 @@ impl Session {
         failed: Option<&Arc<Pool>>,
     ) -> Result<Held, SessionError> {
         let Some(wanted) = &self.wanted else {
-            return Err(Refused::new(weir_wire::error_code::UNKNOWN, "the session has no state yet").into());
+            return Err(Refused::new(error_code::UNKNOWN, "the session has no state yet").into());
         };
         let pool = match target {
             Target::Primary => &self.tenant.primary,

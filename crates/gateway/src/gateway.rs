@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use weir_backend::{
-    Definition,
+    Definition, Definitions,
     state::{self, Interner, State},
 };
 
@@ -46,7 +46,7 @@ pub struct Gateway {
     version: AtomicU64,
     tenants: ArcSwap<Tenants>,
     states: Arc<Interner<State>>,
-    definitions: Interner<Definition>,
+    definitions: Definitions,
     sessions: Mutex<HashMap<u32, Arc<Handle>>>,
     connections: AtomicUsize,
     ids: SessionIds,
@@ -74,7 +74,7 @@ impl Gateway {
             version: AtomicU64::new(tenants.snapshot.version),
             tenants: ArcSwap::from_pointee(tenants),
             states,
-            definitions: Interner::default(),
+            definitions: Definitions::default(),
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
             ids: SessionIds::new(number),
@@ -133,10 +133,11 @@ impl Gateway {
         self.states.share(guarded)
     }
 
-    /// The shared form of a prepared statement's definition.
+    /// The shared form of the definition of a statement that is prepared in `state`.
     #[must_use]
-    pub fn define(&self, definition: Definition) -> Arc<Definition> {
-        self.definitions.share(definition)
+    pub fn define(&self, text: &[u8], state: &State) -> Arc<Definition> {
+        let state = self.states.share(state.for_preparing());
+        self.definitions.share(Definition { text: text.into(), state })
     }
 
     /// Enters a new client connection. `None` if there are too many.

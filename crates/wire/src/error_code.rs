@@ -60,6 +60,8 @@ codes! {
     QUERY_INTERRUPTED = 1317 b"70100";
     /// A server that stands behind this one cannot be reached.
     CONNECT_TO_FOREIGN_DATA_SOURCE = 1429 b"HY000";
+    /// The server has as many prepared statements as it takes.
+    MAX_PREPARED_STMT_COUNT_REACHED = 1461 b"42000";
     /// Prepared statement needs to be re-prepared.
     NEED_REPREPARE = 1615 b"HY000";
     /// A write in a read-only transaction.

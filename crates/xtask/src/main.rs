@@ -33,6 +33,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run two thousand sessions, or texts that never come again, against Weir in release for minutes, and check every
+    /// answer: `soak sessions`, `soak churn`. Arguments go to the `weir-soak` binary.
+    #[command(disable_help_flag = true)]
+    Soak {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Keep real servers up for work by hand: a primary and replicas on loopback.
     #[command(subcommand)]
     Servers(servers::Command),
@@ -70,6 +77,14 @@ fn run(command: Command) -> Result<ExitCode> {
                 .arg(weir)
                 .args(arguments);
             cargo::exit_code_of(bench)
+        }
+        Command::Soak { arguments } => {
+            let weir = cargo::build("weir", "weir", true)?;
+            let mut soak = cargo::command();
+            soak.env("WEIR_BINARY", weir)
+                .args(["run", "--release", "--package", "weir-soak", "--"])
+                .args(arguments);
+            cargo::exit_code_of(soak)
         }
         Command::Servers(command) => servers::run(command),
         Command::Tool { name, arguments } => {

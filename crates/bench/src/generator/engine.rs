@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::histogram::Histogram;
 use super::job::{Measured, Target};
 use crate::process_stat::cpu_us;
-use crate::workload::{PREPARED, Script, Workload};
+use crate::workload::{PREPARED, Script, Workload, query};
 
 /// How long clients may take to end what they began when a run is over.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
@@ -191,7 +191,12 @@ impl Engine {
                 continue;
             };
             let mut connection = Connection::open(whereto, self.workload.deprecates_eof(), None)?;
-            if self.workload == Workload::PointSelectPrepared {
+            let dirt = client.script.dirt();
+            if let Some(sets) = &dirt.sets {
+                query(&mut self.request, format_args!("{sets}"));
+                connection.ask(&self.request, Expected::Changed { rows: 0 })?;
+            }
+            if dirt.prepares {
                 client.prepared = connection.prepare(PREPARED)?;
             }
             let mut stream = TcpStream::from_std(connection.into_nonblocking()?);

@@ -8,7 +8,7 @@ use weir_backend::{
 };
 use weir_plan::Target;
 use weir_sql::{Effects, Statement};
-use weir_wire::{command::com, framer::HEADER_LEN, query_attributes, response_end::Expect};
+use weir_wire::{command::com, error_code, framer::HEADER_LEN, query_attributes, response_end::Expect};
 
 use super::Job;
 use crate::{
@@ -62,12 +62,15 @@ impl Session {
             |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
         let traces = fresh && self.would_see_traces(held, job.statement);
         if fresh && (traces || !suits(held)) {
-            let goal = self.user_variables.goal(state);
+            let state = Arc::clone(state);
             if traces {
                 bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
                 self.leave(held);
                 Box::pin(held.checkout.prepare_for_use(true)).await?;
+                // what the session had assigned on it is gone from it, and was told before
+                Box::pin(self.learn_user_variables()).await?;
             }
+            let goal = self.user_variables.goal(&state);
             let transition = held.checkout.transition_to(&goal);
             let by = way(held, job, &transition, self.class.query_attributes);
             if let (Packing::Together, Some(by)) = (packing, by) {
@@ -125,20 +128,27 @@ impl Session {
         held: &mut Held,
         definition: &Arc<Definition>,
     ) -> Result<(), ConnectionError> {
-        let now = goal(held.checkout.state());
         bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
-        let then = match held.target {
-            Target::Replica => goal(&self.gateway.read_only(&definition.state.0)),
-            Target::Primary => goal(&definition.state.0),
-        };
-        held.checkout.become_state(&then).await?;
+        let now = Arc::clone(held.checkout.state());
+        let then = now.preparing_as(&definition.state);
+        let changes = then != *now;
+        if changes {
+            held.checkout.become_state(&goal(&self.gateway.share(then))).await?;
+        }
         let mut payload = Vec::with_capacity(definition.text.len() + 1);
         payload.push(com::STMT_PREPARE);
         payload.extend_from_slice(&definition.text);
-        let reply = held.checkout.command(&payload, Expect::Prepare).await;
-        held.checkout.become_state(&now).await?;
+        let mut reply = held.checkout.command(&payload, Expect::Prepare).await;
+        if let Err(ConnectionError::Server { code: error_code::MAX_PREPARED_STMT_COUNT_REACHED, .. }) = reply
+        {
+            self.make_room_on(held).await;
+            reply = held.checkout.command(&payload, Expect::Prepare).await;
+        }
+        if changes {
+            held.checkout.become_state(&goal(&now)).await?;
+        }
         if let Some(prepared) = reply?.summary.prepared {
-            held.checkout.prepared.add(Arc::clone(definition), prepared.statement);
+            held.checkout.prepared.add(definition, prepared.statement);
         }
         Ok(())
     }

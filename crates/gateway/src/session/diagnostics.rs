@@ -298,18 +298,28 @@ impl Session {
         if let Some(held) = self.held.take() {
             self.let_go(held, false);
         }
-        let told = match self.learn(Fact::UserVariables, None).await {
-            Ok(()) if !matches!(self.diagnostics.user_variables, Known::Lost) => None,
-            Ok(()) => Some(ConnectionError::Closed),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = told {
+        if let Err(error) = self.learn_user_variables().await {
             return Err(SessionError::Fatal(crate::error::lost(self.tenant.primary.instance(), &error)));
         }
         if self.user_variables.is_too_large() {
             self.begin_pins(super::pin::Pins::USER_VARIABLE);
         }
         Ok(())
+    }
+
+    /// Values of the user variables assigned last, which a connection has told or is about to tell.
+    ///
+    /// # Errors
+    /// They are lost.
+    pub(crate) async fn learn_user_variables(&mut self) -> Result<(), ConnectionError> {
+        if self.user_variables.assigned.is_empty() {
+            return Ok(());
+        }
+        self.learn(Fact::UserVariables, None).await?;
+        match self.diagnostics.user_variables {
+            Known::Lost => Err(ConnectionError::Closed),
+            _ => Ok(()),
+        }
     }
 
     /// The statement asks for LAST_INSERT_ID(): the connection that knows it is best, if nothing has to be changed on it.

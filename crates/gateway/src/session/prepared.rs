@@ -1,10 +1,11 @@
 //! Prepared statements of a session: really prepared on servers, where and when they are needed.
 
 mod bulk;
+mod room;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use weir_backend::{ByAddress, Definition};
+use weir_backend::Definition;
 use weir_plan::{Plan, Refusal, Target, plan};
 use weir_sql::{Kind, Statement, analyze};
 use weir_wire::{
@@ -134,6 +135,12 @@ impl Statements {
         self.cursors.iter().any(same)
     }
 
+    /// Has it an open cursor? Closing the statement would close it.
+    fn has_cursor(&self, definition: &Arc<Definition>) -> bool {
+        let same = |id: &u32| self.by_id.get(id).is_some_and(|e| Arc::ptr_eq(&e.definition, definition));
+        self.cursors.iter().any(same)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
@@ -209,7 +216,7 @@ impl Session {
         analyze(text, &wanted.dialect, &mut statement);
         if self.statements.len() >= MOST_STATEMENTS {
             return Err(Refused::new(
-                ErrorCode { number: 1461, sqlstate: *b"42000" },
+                error_code::MAX_PREPARED_STMT_COUNT_REACHED,
                 format!("Can't create more than max_prepared_stmt_count statements (current value: {MOST_STATEMENTS})"),
             )
             .into());
@@ -232,10 +239,13 @@ impl Session {
         preparing.access = statement.access;
         let job =
             Job { packet: request.packet(), statement: &preparing, expect: Expect::Prepare, prepared: None };
-        let definition = self
-            .gateway
-            .define(Definition { text: text.into(), state: ByAddress(Arc::clone(&wanted.primary)) });
-        let (mut answer, id) = self.run_preparing(&job, target, &definition).await?;
+        let definition = self.gateway.define(text, &wanted.primary);
+        let (mut answer, mut id) = self.run_preparing(&job, target, &definition).await?;
+        if answer.summary.error == Some(error_code::MAX_PREPARED_STMT_COUNT_REACHED) {
+            self.worker.recycle(answer.rest);
+            Box::pin(room::make(&self.tenant, self.worker.id, &self.statements, self.held.as_mut())).await;
+            (answer, id) = self.run_preparing(&job, target, &definition).await?;
+        }
         if let (Some(_), Some(prepared)) = (id, answer.summary.prepared) {
             let own = self.statements.add(Entry {
                 definition,
@@ -277,10 +287,8 @@ impl Session {
         }
         let opens_cursor = request.payload().get(5).is_some_and(|flags| flags & CURSOR_FLAGS != 0);
         if opens_cursor && self.statements.shares_cursor(id, &definition) {
-            definition = Arc::new(Definition {
-                text: definition.text.clone(),
-                state: ByAddress(Arc::clone(&definition.state.0)),
-            });
+            let Definition { text, state } = &*definition;
+            definition = Arc::new(Definition { text: text.clone(), state: Arc::clone(state) });
         }
         let Some(entry) = self.statements.by_id.get_mut(&id) else {
             return Err(self.unknown(id, "mysqld_stmt_execute"));
@@ -464,7 +472,7 @@ impl Session {
     ) -> Result<(crate::execute::Answer, Option<u32>), SessionError> {
         self.run_and(job, target, |held, summary| {
             if let Some(prepared) = summary.prepared.filter(|_| summary.error.is_none()) {
-                held.checkout.prepared.add(Arc::clone(definition), prepared.statement);
+                held.checkout.prepared.add(definition, prepared.statement);
             }
         })
         .await

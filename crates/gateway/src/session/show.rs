@@ -5,7 +5,7 @@ mod table;
 
 use std::sync::Arc;
 
-use weir_backend::{ByAddress, Definition};
+use weir_backend::Definition;
 use weir_plan::Target;
 use weir_sql::{ClientCharset, Dialect, Flavour, ShowWeir, Statement, analyze};
 
@@ -97,8 +97,7 @@ impl Session {
         text: &[u8],
     ) -> Result<(), SessionError> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
-        let state = ByAddress(Arc::clone(&wanted.primary));
-        let definition = self.gateway.define(Definition { text: text.into(), state });
+        let definition = self.gateway.define(text, &wanted.primary);
         let what = statement.weir.unwrap_or(ShowWeir::Unknown);
         let id = self.statements.add(Entry::without_parameters(definition, statement));
         let mut out = self.worker.buffer();
@@ -231,7 +230,7 @@ impl Session {
             .gateway
             .definitions()
             .into_iter()
-            .map(|(d, holders)| (d.state.0.database().map(<[u8]>::to_vec), holders, d))
+            .map(|(d, holders)| (d.state.database().map(<[u8]>::to_vec), holders, d))
             .collect();
         rows.sort_unstable_by(|a, b| (&a.0, &a.2.text).cmp(&(&b.0, &b.2.text)));
         rows.into_iter()
