@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use weir_catalog::account::{Account, Origin, pick};
 use weir_wire::server_version::Flavour;
 
@@ -31,6 +31,8 @@ pub use read::tables as account_tables;
 
 /// How often it is looked whether an account has changed.
 const POLL: Duration = Duration::from_secs(1);
+/// However often a look is asked for, there is this time between two.
+const SPACING: Duration = Duration::from_millis(100);
 /// All accounts are read again after this time, whatever the sum over their tables says.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 /// A reading that is older proves nothing: each login is then also a login to the server.
@@ -49,6 +51,10 @@ pub struct Accounts {
     table: RwLock<Option<Arc<Table>>>,
     /// Rings at each attempt to read them.
     attempts: watch::Sender<u64>,
+    /// What was read before this may be outdated.
+    doubted: Mutex<Option<Instant>>,
+    /// A look is asked for.
+    wanted: Notify,
     /// Why the last attempt failed.
     problem: Mutex<Option<String>>,
     /// Who has logged in, by login name and account.
@@ -83,15 +89,20 @@ impl Table {
     /// Was it read a moment ago?
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.read_at.read().unwrap_or_else(PoisonError::into_inner).elapsed() < FRESH
+        self.read_at().elapsed() < FRESH
     }
 
-    fn of(accounts: Vec<Account>, names: bool, flavour: Flavour) -> Self {
+    /// When the last look at it began.
+    fn read_at(&self) -> Instant {
+        *self.read_at.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(accounts: Vec<Account>, names: bool, flavour: Flavour, read_at: Instant) -> Self {
         let mut by_user: HashMap<String, Vec<Account>> = HashMap::new();
         for account in accounts {
             by_user.entry(account.user.clone()).or_default().push(account);
         }
-        Self { by_user, names, flavour, read_at: RwLock::new(Instant::now()) }
+        Self { by_user, names, flavour, read_at: RwLock::new(read_at) }
     }
 
     fn account(&self, user: &str, host: &str) -> Option<&Account> {
@@ -115,6 +126,8 @@ impl Accounts {
             identities,
             table: RwLock::default(),
             attempts: watch::Sender::new(0),
+            doubted: Mutex::default(),
+            wanted: Notify::new(),
             problem: Mutex::default(),
             known: Mutex::default(),
         }
@@ -126,18 +139,31 @@ impl Accounts {
         self.password_memory
     }
 
-    /// The accounts as last read. Waits for the first reading, until an attempt failed.
+    /// A statement may have changed accounts: the next login waits for a look that begins now or later, so that who has
+    /// created an account can log in with it at once.
+    pub fn doubt(&self) {
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.wanted.notify_one();
+    }
+
+    /// The accounts as last read. Waits for the first reading, and for one after a [`doubt`](Self::doubt), until an
+    /// attempt failed.
     ///
     /// # Errors
     /// They could not be read yet; the message says why.
     pub async fn table(&self) -> Result<Arc<Table>, String> {
         let mut attempts = self.attempts.subscribe();
+        let doubted = *self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(table) = self.table.read().unwrap_or_else(PoisonError::into_inner).clone() {
-                return Ok(table);
-            }
-            if let Some(problem) = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                return Err(problem);
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match (table, problem) {
+                (Some(table), None) if doubted.is_none_or(|doubted| table.read_at() >= doubted) => {
+                    return Ok(table);
+                }
+                (Some(table), Some(_)) => return Ok(table),
+                (None, Some(problem)) => return Err(problem),
+                (_, None) => {}
             }
             if attempts.changed().await.is_err() {
                 return Err("nobody reads them".to_owned());
@@ -249,7 +275,10 @@ pub async fn follow_accounts(accounts: Arc<Accounts>) {
         }
         accounts.attempted(problem);
         accounts.expire(Instant::now());
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(SPACING).await;
+        if tokio::time::timeout(POLL.saturating_sub(SPACING), accounts.wanted.notified()).await.is_ok() {
+            tracing::debug!("a statement may have changed accounts: they are looked at");
+        }
     }
 }
 
@@ -258,8 +287,9 @@ async fn look(accounts: &Accounts, reader: &mut Option<Reader>) -> Result<(), Di
         Some(Reader { connection, sums, last_read }) => (connection, Some((sums, last_read))),
         None => (accounts.dialer.dial(Class::default(), accounts.connect_timeout).await?, None),
     };
-    let sums = read::checksum(&mut connection).await?;
+    // what changes meanwhile is seen the next time
     let now = Instant::now();
+    let sums = read::checksum(&mut connection).await?;
     let last_read = match before {
         Some((before, last_read)) if before == sums && last_read.elapsed() < READ_AGAIN => {
             let table = accounts.table.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -270,7 +300,7 @@ async fn look(accounts: &Accounts, reader: &mut Option<Reader>) -> Result<(), Di
         }
         _ => {
             let (all, names) = read::accounts(&mut connection, &sums).await?;
-            accounts.take_over(Table::of(all, names, connection.server().version.flavour));
+            accounts.take_over(Table::of(all, names, connection.server().version.flavour, now));
             now
         }
     };

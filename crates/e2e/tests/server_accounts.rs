@@ -24,6 +24,7 @@ on_both_servers!(
     the_row_of_the_clients_address_is_the_servers_row_for_weir,
     accounts_that_cannot_work_say_why,
     changes_of_accounts_are_so_within_seconds,
+    accounts_changed_through_the_gateway_are_so_at_once,
     all_users_share_the_budget,
     a_limit_of_connections_is_shared_by_the_accounts_sessions,
     com_change_user_changes_the_account,
@@ -350,6 +351,36 @@ fn changes_of_accounts_are_so_within_seconds(cluster: &'static Cluster) -> Resul
     let mut third = log_in(&weir, &with("third"))?;
     ensure!(third.value("SELECT CURRENT_USER()")? == format!("{user}@%"));
     weir.stop()
+}
+
+fn accounts_changed_through_the_gateway_are_so_at_once(cluster: &'static Cluster) -> Result<()> {
+    let mut accounts = Accounts::new(cluster);
+    let weir = Weir::start(&options(cluster)?)?;
+    let admin = accounts.create("admin")?;
+    accounts.sql(&format!("GRANT ALL ON *.* TO '{admin}'@'%' WITH GRANT OPTION"))?;
+    let mut admin = log_in(&weir, &login(&admin))?;
+    for number in 0..5 {
+        let user = accounts.name(&format!("made{number}"));
+        // no second attempt: whoever was told that it is done finds it done
+        admin.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'"))?;
+        drop(weir.connect(&login(&user))?);
+        admin.run(&format!("SET PASSWORD FOR '{user}'@'%' = {}", other_password(cluster)))?;
+        ensure!(refusal(weir.connect(&login(&user))).contains("1045"), "the old password is taken");
+        drop(weir.connect(&Login::new(&user, "another"))?);
+        admin.run(&format!("DROP USER '{user}'@'%'"))?;
+        let gone = refusal(weir.connect(&Login::new(&user, "another")));
+        ensure!(gone.contains("1045"), "a dropped account: {gone}");
+    }
+    drop(admin);
+    weir.stop()
+}
+
+/// A password as SET PASSWORD takes it.
+fn other_password(cluster: &Cluster) -> &'static str {
+    match cluster.flavour() {
+        Flavour::MySql => "'another'",
+        Flavour::MariaDb => "PASSWORD('another')",
+    }
 }
 
 fn all_users_share_the_budget(cluster: &'static Cluster) -> Result<()> {

@@ -129,5 +129,6 @@ fn url(endpoint: &Endpoint) -> String {
         text.bytes().map(byte).collect()
     };
     let (user, password) = (encoded(&endpoint.user), encoded(&endpoint.password));
-    format!("mysql://{user}:{password}@{}/{}", endpoint.address, endpoint.database)
+    // by itself it would ask for the server's Unix socket and go on there, past the gateway
+    format!("mysql://{user}:{password}@{}/{}?prefer_socket=false", endpoint.address, endpoint.database)
 }

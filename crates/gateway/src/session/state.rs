@@ -72,6 +72,21 @@ pub(crate) const TRACKERS: [&[u8]; 5] = [
     b"session_track_transaction_info",
 ];
 
+/// Words of which one stands in every statement that changes accounts, roles or what they may do.
+const OF_ACCOUNTS: [&[u8]; 6] = [b"user", b"password", b"grant", b"revoke", b"role", b"privileges"];
+/// They stand in its beginning, bytes.
+const BEGINNING: usize = 1 << 10;
+
+/// Could the statement change accounts of the server? That it failed proves nothing: a part of it may have happened.
+fn may_change_accounts(job: &Job<'_>) -> bool {
+    if !matches!(job.statement.kind, Kind::Ddl | Kind::Admin | Kind::Set | Kind::Other) {
+        return false;
+    }
+    let text = job.prepared.map_or(job.packet, |prepared| &prepared.definition.text);
+    let text = text.get(..BEGINNING).unwrap_or(text);
+    OF_ACCOUNTS.iter().any(|word| text.windows(word.len()).any(|found| found.eq_ignore_ascii_case(word)))
+}
+
 /// What the trackers told.
 #[derive(Default)]
 struct Changes {
@@ -129,6 +144,11 @@ impl Session {
             pins |= self.take_over(&mut held, job, &answer.tracked).await?;
         }
         self.guard_again(&mut held, statement, answer).await?;
+        if let Some(accounts) = &self.tenant.accounts
+            && may_change_accounts(job)
+        {
+            accounts.doubt();
+        }
         self.end_pins(&mut held, job, answer);
         self.begin_pins(pins);
         if statement.effects.contains(Effects::UNPIN) {
