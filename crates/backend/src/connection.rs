@@ -144,6 +144,8 @@ pub struct Connection {
     left: Option<Left>,
     /// Something is set on it that no [`State`] names: reset it before another session gets it.
     dirty: bool,
+    /// A transaction was opened on it for a statement whose answer has not come.
+    opened: bool,
     /// It was interrupted in the middle of an exchange: close it.
     broken: bool,
     /// Bytes came that nobody had asked for.
@@ -188,6 +190,7 @@ impl Connection {
             created: now,
             idle_since: now,
             dirty: false,
+            opened: false,
             broken: false,
             overrun: false,
             kill: None,
@@ -374,7 +377,24 @@ impl Connection {
     /// Must it be reset before another session gets it?
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        self.dirty
+        self.dirty || self.opened
+    }
+
+    /// A transaction is opened on it ahead of its first statement. Unless [that is answered](Self::opening_is_used), the
+    /// connection is reset before another session gets it.
+    pub fn opens(&mut self) {
+        self.opened = true;
+    }
+
+    /// Was a transaction opened on it for a statement whose answer has not come?
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// The statement for which a transaction was opened has its answer: what is open now, that tells.
+    pub fn opening_is_used(&mut self) {
+        self.opened = false;
     }
 
     /// An exchange on it begins, which must end before it may be used again.
@@ -509,6 +529,7 @@ impl Connection {
             return Err(ConnectionError::Closed);
         }
         transition.write_commands(self.class.query_attributes, &mut out);
+        self.opened |= !transition.opening.is_nothing();
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         self.read_left(questions).await?;
@@ -521,7 +542,18 @@ impl Connection {
             }
         }
         let variables_refused = refused.is_some();
+        let mut database_refused = false;
         if transition.database.is_some() {
+            match self.read_reply(Expect::One).await {
+                Ok(_) => {}
+                Err(error @ ConnectionError::Server { .. }) => {
+                    database_refused = true;
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for _ in transition.opening.statements() {
             match self.read_reply(Expect::One).await {
                 Ok(_) => {}
                 Err(error @ ConnectionError::Server { .. }) => refused = refused.or(Some(error)),
@@ -537,7 +569,10 @@ impl Connection {
             }
             Some(error) => {
                 if !variables_refused {
-                    self.has_variables_of(want);
+                    match database_refused {
+                        true => self.has_variables_of(want),
+                        false => self.is_now(want),
+                    }
                     self.broken = false;
                 }
                 Err(error)
@@ -583,6 +618,17 @@ impl Connection {
                 Ok(()) => sequence = sequence.wrapping_add(1),
                 Err(error @ ConnectionError::Server { .. }) => {
                     self.has_variables_of(want);
+                    self.broken = false;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for _ in transition.opening.statements() {
+            match self.read_packet(sequence).await {
+                Ok(()) => sequence = sequence.wrapping_add(1),
+                Err(error @ ConnectionError::Server { .. }) => {
+                    self.is_now(want);
                     self.broken = false;
                     return Err(error);
                 }
@@ -809,6 +855,7 @@ impl Connection {
         self.state = self.server.states.share(state);
         self.baseline = Arc::clone(&self.state);
         self.dirty = false;
+        self.opened = false;
         self.broken = false;
         Ok(())
     }

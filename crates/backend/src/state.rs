@@ -21,6 +21,8 @@ use smallvec::SmallVec;
 use weir_wire::{command::com, packet_with, query_attributes::query_head, server_version::Flavour};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::opening::Opening;
+
 /// How a value is written in SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Literal {
@@ -76,6 +78,8 @@ pub const TIME_ZONE: VariableId = VariableId(5);
 pub const TRANSACTION_ISOLATION: VariableId = VariableId(6);
 /// `transaction_read_only`, MariaDB's `tx_read_only`.
 pub const TRANSACTION_READ_ONLY: VariableId = VariableId(7);
+/// `completion_type`: what COMMIT and ROLLBACK do beyond what they say.
+pub const COMPLETION_TYPE: VariableId = VariableId(27);
 
 static VARIABLES: &[Variable] = &[
     both("character_set_client", Literal::Text),
@@ -109,6 +113,7 @@ static VARIABLES: &[Variable] = &[
         mariadb: Some("max_statement_time"),
         literal: Literal::Bare,
     },
+    both("completion_type", Literal::Text),
 ];
 
 /// The travelling variable that a server of `flavour` calls `name`.
@@ -266,6 +271,8 @@ pub struct Transition {
     pub needs_new_login: bool,
     /// `character_set_client` changes, and with it what the bytes of a text mean.
     pub recodes: bool,
+    /// A transaction is opened behind all that.
+    pub opening: Opening,
     /// The values that are set, as [`Accepted`] knows them.
     values: Values,
 }
@@ -321,6 +328,8 @@ impl Accepted {
         let known = |hashes: &HashSet<u64>| transition.values.hashes.iter().all(|hash| hashes.contains(hash));
         transition.database.is_none()
             && !transition.needs_new_login
+            // a statement behind a BEGIN that was refused would commit at once
+            && transition.opening.is_nothing()
             && !transition.values.restricted
             && known(&self.hashes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -339,14 +348,21 @@ impl Transition {
             database: want_database.filter(|_| changes).map(Into::into),
             needs_new_login: changes && want_database.is_none(),
             recodes: have.value(CHARACTER_SET_CLIENT) != want.value(CHARACTER_SET_CLIENT),
+            opening: Opening::default(),
             values,
         }
+    }
+
+    /// How many of its statements change the state.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        usize::from(!self.set.is_empty()) + usize::from(self.database.is_some())
     }
 
     /// How many answers to expect.
     #[must_use]
     pub fn commands(&self) -> usize {
-        usize::from(!self.set.is_empty()) + usize::from(self.database.is_some())
+        self.changes() + self.opening.statements().count()
     }
 
     /// Appends it as commands: COM_QUERY, COM_INIT_DB. `attributes`: the connection has negotiated query attributes.
@@ -359,6 +375,11 @@ impl Transition {
         if let Some(database) = &self.database {
             packet_with(out, 0, |w| {
                 w.u8(com::INIT_DB).bytes(database);
+            });
+        }
+        for statement in self.opening.statements() {
+            packet_with(out, 0, |w| {
+                w.bytes(query_head(attributes)).bytes(statement.as_bytes());
             });
         }
     }
@@ -381,6 +402,10 @@ impl Transition {
                 out.extend(std::iter::repeat_n(byte, if byte == b'`' { 2 } else { 1 }));
             }
             out.extend_from_slice(b"`;");
+        }
+        for statement in self.opening.statements() {
+            out.extend_from_slice(statement.as_bytes());
+            out.push(b';');
         }
     }
 }

@@ -144,10 +144,17 @@ const BOTH: &[Row] = &[
     (Split, &["SET autocommit = 0"], "SELECT v FROM t WHERE id = 1", Primary),
     (Split, &["BEGIN", "SELECT 1", "COMMIT AND CHAIN"], "SELECT v FROM t WHERE id = 1", Primary),
     (Split, &["LOCK TABLES t READ"], "SELECT v FROM t WHERE id = 1", Primary),
-    (Split, &[], "START TRANSACTION READ ONLY", Primary),
+    (Split, &[], "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", Primary),
     (Split, &["START TRANSACTION READ ONLY"], "SELECT v FROM t WHERE id = 1", Primary),
-    (Split, &[], BEGIN_ON_REPLICA, Replica),
+    (Split, &[], "/* weir: replica */ START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", Replica),
     (Split, &[BEGIN_ON_REPLICA], "SELECT v FROM t WHERE id = 1", Replica),
+    // no server has seen the transaction yet: what could not stay on a replica begins it on the primary
+    (Split, &[BEGIN_ON_REPLICA], "SET @a = 1", Primary),
+    (Split, &[BEGIN_ON_REPLICA], "SELECT GET_LOCK('e2e split', 0)", Primary),
+    (Split, &[BEGIN_ON_REPLICA], "/* weir: primary */ SELECT v FROM t", Primary),
+    (Split, &[BEGIN_ON_REPLICA, "SET @a = 1"], "SELECT v FROM t", Primary),
+    (Split, &[BEGIN_ON_REPLICA, "COMMIT"], "UPDATE w SET v = 1 WHERE id = 0", Primary),
+    (Split, &[BEGIN_ON_REPLICA, "BEGIN"], "SELECT v FROM t", Primary),
     (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "COMMIT"], "UPDATE w SET v = 1 WHERE id = 0", Primary),
     (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "COMMIT", "BEGIN"], "SELECT v FROM t", Primary),
     (Split, &[BEGIN_ON_REPLICA, "SELECT 1", "BEGIN"], "UPDATE w SET v = 1 WHERE id = 0", Primary),
@@ -179,7 +186,6 @@ const BOTH: &[Row] = &[
     // users whose reads are not split off
     (NoSplit, &[], "SELECT v FROM t WHERE id = 1", Primary),
     (NoSplit, &[], "/* weir: replica */ SELECT v FROM t", Primary),
-    (NoSplit, &[], "START TRANSACTION READ ONLY", Primary),
     (NoSplit, &["START TRANSACTION READ ONLY"], "SELECT v FROM t WHERE id = 1", Primary),
     // users who may only read
     (Reader, &[], "SELECT v FROM t WHERE id = 1", Replica),

@@ -34,3 +34,9 @@ pub fn ok_with_schema(
 pub fn eof(out: &mut Vec<u8>, sequence: u8, flags: ResponseFlags, status: Status) {
     packet_with(out, sequence, |w| OkPacket { status, ..OkPacket::default() }.write_end(flags, w));
 }
+
+/// An OK packet with session-state records, as the first of an answer.
+pub fn ok_with_records(out: &mut Vec<u8>, flags: ResponseFlags, status: Status, records: &[u8]) {
+    let ok = OkPacket { status, session_state: records, ..OkPacket::default() };
+    packet_with(out, 1, |w| ok.write(response::OK, flags, w));
+}

@@ -486,6 +486,7 @@ impl Session {
         error: &ConnectionError,
     ) -> SessionError {
         let refused = lost(held.checkout.pool().instance(), error);
+        let fresh = fresh && !held.checkout.is_opened();
         drop(held);
         if fresh { SessionError::Refused(refused) } else { SessionError::Fatal(refused) }
     }

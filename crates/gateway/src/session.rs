@@ -9,6 +9,7 @@ mod prepared;
 mod show;
 mod state;
 mod text;
+mod transaction;
 mod user_variables;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use weir_backend::{Checkout, Class, Identity, PerFact, state::State};
+use weir_backend::{Checkout, Class, Identity, Opening, PerFact, state::State};
 use weir_catalog::user::User;
 use weir_plan::{Facts, Target};
 use weir_sql::{Dialect, Statement};
@@ -75,6 +76,10 @@ pub struct Session {
     /// The backend connection, while a transaction or a pin needs it.
     pub(crate) held: Option<Held>,
     pub(crate) in_transaction: bool,
+    /// What it has said of a transaction that no server has seen: see [`transaction`].
+    pub(crate) opening: Opening,
+    /// Where that is to run, once it is begun.
+    begun_on: Target,
     /// COMMIT RELEASE: the session ends behind the answer, as at the server.
     pub(crate) released: bool,
     pub(crate) pins: Pins,
@@ -283,6 +288,7 @@ impl Session {
                 .held
                 .as_ref()
                 .is_some_and(|held| held.target == Target::Replica && !held.returned),
+            begun: self.opening.begin.map(|_| self.begun_on),
             known_write: self.tenant.shared.writes.contains(statement.digest),
             local_files: self.capabilities.contains(Capabilities::LOCAL_FILES),
             flavour: self.wanted.as_ref().map_or(weir_sql::Flavour::MySql, |wanted| wanted.dialect.flavour),
@@ -330,6 +336,7 @@ impl Session {
         self.login_database = database.or_else(|| self.login_database.take());
         self.wanted = None;
         self.in_transaction = false;
+        self.opening = Opening::default();
         self.pins = Pins::empty();
         self.status = Status::AUTOCOMMIT;
         self.statements = Statements::default();

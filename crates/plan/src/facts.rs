@@ -3,6 +3,8 @@
 use weir_catalog::user::UserAccess;
 use weir_sql::Flavour;
 
+use crate::Target;
+
 /// Facts of a session at the moment of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -18,6 +20,8 @@ pub struct Facts {
     pub in_transaction: bool,
     /// It holds a connection to a replica: a transaction runs there.
     pub on_replica: bool,
+    /// A transaction is open that no server has seen, and this is where it was begun for.
+    pub begun: Option<Target>,
     /// A replica refused a statement of this fingerprint as a write before.
     pub known_write: bool,
     /// Its client said at login that it can send local files.

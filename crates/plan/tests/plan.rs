@@ -16,10 +16,15 @@ const SPLIT: Facts = Facts {
     has_replicas: true,
     in_transaction: false,
     on_replica: false,
+    begun: None,
     known_write: false,
     local_files: true,
     flavour: Flavour::MySql,
 };
+
+/// In a transaction that no server has seen.
+const BEGUN: Facts = Facts { in_transaction: true, begun: Some(Target::Primary), ..SPLIT };
+const BEGUN_ON_REPLICA: Facts = Facts { begun: Some(Target::Replica), ..BEGUN };
 
 fn namespace(allowed: AllowedDatabases) -> Namespace {
     let second = Duration::from_secs(1);
@@ -93,6 +98,18 @@ fn reads_leave_the_primary_only_where_nothing_speaks_against_it() {
         ("START TRANSACTION", SPLIT, &primary),
         ("BEGIN", SPLIT, &primary),
         ("SELECT 1; INSERT INTO t VALUES (1)", SPLIT, &primary),
+        ("SELECT 1", BEGUN, &primary),
+        ("SELECT 1", BEGUN_ON_REPLICA, &replica),
+        ("SELECT @@port", BEGUN_ON_REPLICA, &replica),
+        ("INSERT INTO t VALUES (1)", BEGUN_ON_REPLICA, &replica),
+        ("/* weir: primary */ SELECT 1", BEGUN_ON_REPLICA, &primary),
+        ("SELECT 1", Facts { has_replicas: false, ..BEGUN_ON_REPLICA }, &primary),
+        // what could not stay on a replica chooses the primary
+        ("SET @a = 1", BEGUN_ON_REPLICA, &primary),
+        ("CALL p()", BEGUN_ON_REPLICA, &primary),
+        ("BEGIN", BEGUN_ON_REPLICA, &primary),
+        ("COMMIT; INSERT INTO t VALUES (1)", BEGUN_ON_REPLICA, &primary),
+        ("COMMIT AND CHAIN", BEGUN_ON_REPLICA, &replica),
         ("SHOW TABLES", SPLIT, &primary),
         ("something new", SPLIT, &primary),
     ] {

@@ -56,6 +56,12 @@ impl Session {
     ) -> Result<Attempt, SessionError> {
         let shown = sequence_after(job.packet);
         let mut sequence = shown;
+        let opens = ahead.as_ref().is_some_and(|ahead| !ahead.transition.opening.is_nothing());
+        if opens {
+            held.checkout.opens();
+        }
+        // in a transaction a statement that breaks off takes more along than itself
+        let fresh = fresh && !held.checkout.is_opened();
         if !held.checkout.answer_due() {
             let sent = match self.send(held, job, ahead.as_deref(), fresh).await {
                 Ok(sent) => sent,

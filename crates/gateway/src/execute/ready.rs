@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_backend::{
-    ConnectionError, Definition, Goal,
+    ConnectionError, Definition, Goal, Opening,
     state::{State, Transition},
 };
 use weir_plan::Target;
@@ -61,7 +61,10 @@ impl Session {
         let suits =
             |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
         let traces = fresh && self.would_see_traces(held, job.statement);
-        if fresh && (traces || !suits(held)) {
+        let preparing = job.prepared.filter(|p| held.checkout.prepared.id(p.definition).is_none());
+        // a statement is prepared before the transaction in which it runs
+        let opening = if preparing.is_some() { Opening::default() } else { self.opening };
+        if fresh && (traces || !opening.is_nothing() || !suits(held)) {
             let state = Arc::clone(state);
             if traces {
                 bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
@@ -71,23 +74,30 @@ impl Session {
                 Box::pin(self.learn_user_variables()).await?;
             }
             let goal = self.user_variables.goal(&state);
-            let transition = held.checkout.transition_to(&goal);
+            let transition = Transition { opening, ..held.checkout.transition_to(&goal) };
             let by = way(held, job, &transition, self.class.query_attributes);
             if let (Packing::Together, Some(by)) = (packing, by) {
                 ahead = Some(Box::new(Ahead { by, transition, goal }));
             } else {
                 if transition.commands() > 0 {
                     bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+                }
+                // a BEGIN is the session's own: it leaves what the connection knows of the statement before as it does
+                if transition.changes() > 0 {
                     self.leave(held);
                 }
                 Box::pin(held.checkout.go_to(&transition, &goal)).await?;
             }
         }
-        if let Some(prepared) = job.prepared
-            && held.checkout.prepared.id(prepared.definition).is_none()
-        {
+        if let Some(prepared) = preparing {
             self.leave(held);
             Box::pin(self.prepare_there(held, prepared.definition)).await?;
+            if fresh && !self.opening.is_nothing() {
+                bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+                let goal = goal(held.checkout.state());
+                let transition = Transition { opening: self.opening, ..held.checkout.transition_to(&goal) };
+                Box::pin(held.checkout.go_to(&transition, &goal)).await?;
+            }
         }
         if job.statement.effects.intersects(ASKS) {
             Box::pin(self.restore_diagnostics(held, job)).await?;

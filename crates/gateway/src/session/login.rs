@@ -398,6 +398,8 @@ impl Entrance<'_> {
             wanted: None,
             held: None,
             in_transaction: false,
+            opening: weir_backend::Opening::default(),
+            begun_on: weir_plan::Target::Primary,
             released: false,
             pins: Pins::empty(),
             shown_pins: Pins::empty(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_backend::{
-    ConnectionError, Want,
+    ConnectionError, Opening, Want,
     state::{self, State, VariableId},
     variable::{self, Reported},
 };
@@ -113,6 +113,8 @@ impl Session {
     ) -> Result<(), SessionError> {
         let summary = &answer.summary;
         let statement = job.statement;
+        held.checkout.opening_is_used();
+        self.opening = Opening::default();
         if let Some(status) = summary.status {
             self.status = status.intersection(LASTING);
             self.in_transaction = status.contains(Status::IN_TRANS);

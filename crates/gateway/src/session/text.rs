@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weir_plan::{Plan, Target, plan};
+use weir_plan::{Plan, plan};
 use weir_sql::{Kind, Statement, analyze};
 use weir_wire::{error_code::ErrorCode, response_end::Expect};
 
@@ -42,7 +42,9 @@ impl Session {
         }
         let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let result = match plan {
-            Plan::Forward(target) => {
+            Plan::Forward(target) => match self.own_step(&statement, request.text()) {
+                Some(step) => Box::pin(self.take_step(step, target)).await.map(|()| false),
+                None => {
                 let job = Job {
                     packet: request.packet(),
                     statement: &statement,
@@ -50,7 +52,7 @@ impl Session {
                     prepared: None,
                 };
                 self.execute(&job, target).await
-            }
+            }},
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
                 Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())
@@ -108,7 +110,7 @@ impl Session {
         let mut statement = Statement::new();
         statement.kind = kind;
         let job = Job { packet: request.packet(), statement: &statement, expect, prepared: None };
-        let result = self.execute(&job, Target::Primary).await;
+        let result = self.execute(&job, self.target_of_transaction()).await;
         let failed = !matches!(result, Ok(false));
         self.tenant.counters(self.worker.id).answered(kind, begin.elapsed(), failed);
         result.map(|_| ())

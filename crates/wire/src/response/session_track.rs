@@ -26,6 +26,42 @@ pub enum Record<'a> {
     Unknown(u8),
 }
 
+impl Record<'_> {
+    /// Appends it; one of an unknown type is left out.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        let mut p = Writer::new(&mut payload);
+        let kind = match *self {
+            Record::SystemVariable { name, value } => {
+                p.lenenc_bytes(name).lenenc_bytes(value);
+                0
+            }
+            Record::Schema(name) => {
+                p.lenenc_bytes(name);
+                1
+            }
+            Record::StateChange => {
+                p.bytes(b"1");
+                2
+            }
+            Record::Gtids(bytes) => {
+                p.bytes(bytes);
+                3
+            }
+            Record::TransactionCharacteristics(text) => {
+                p.lenenc_bytes(text);
+                4
+            }
+            Record::TransactionState(text) => {
+                p.lenenc_bytes(text);
+                5
+            }
+            Record::Unknown(_) => return,
+        };
+        Writer::new(out).u8(kind).lenenc_bytes(&payload);
+    }
+}
+
 /// Iterates over the records of one OK packet.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
@@ -151,7 +187,9 @@ impl Default for TrackWish {
 }
 
 impl TrackWish {
-    fn wants(&self, record: &Record<'_>) -> bool {
+    /// Is the client to be told this?
+    #[must_use]
+    pub fn wants(&self, record: &Record<'_>) -> bool {
         match record {
             Record::SystemVariable { name, .. } => match &self.variables {
                 TrackedVariables::None => false,
@@ -172,42 +210,12 @@ impl TrackWish {
     /// # Errors
     /// The blob is malformed.
     pub fn filter(&self, blob: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let mut payload = Vec::new();
         for record in Records::new(blob) {
             let record = record?;
             if !self.wants(&record) {
                 continue;
             }
-            payload.clear();
-            let mut p = Writer::new(&mut payload);
-            let kind = match record {
-                Record::SystemVariable { name, value } => {
-                    p.lenenc_bytes(name).lenenc_bytes(value);
-                    0
-                }
-                Record::Schema(name) => {
-                    p.lenenc_bytes(name);
-                    1
-                }
-                Record::StateChange => {
-                    p.bytes(b"1");
-                    2
-                }
-                Record::Gtids(bytes) => {
-                    p.bytes(bytes);
-                    3
-                }
-                Record::TransactionCharacteristics(text) => {
-                    p.lenenc_bytes(text);
-                    4
-                }
-                Record::TransactionState(text) => {
-                    p.lenenc_bytes(text);
-                    5
-                }
-                Record::Unknown(_) => continue,
-            };
-            Writer::new(out).u8(kind).lenenc_bytes(&payload);
+            record.write(out);
         }
         Ok(())
     }

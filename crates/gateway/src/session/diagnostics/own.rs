@@ -1,5 +1,6 @@
 //! Commands that Weir answers itself: they count as the session's last, for ROW_COUNT().
 
+use weir_backend::Fact;
 use weir_wire::{command::com, response_end::Expect};
 
 use crate::{error::SessionError, session::Session};
@@ -21,6 +22,18 @@ impl Session {
             OwnAnswer::Ok => 0,
             OwnAnswer::Eof => -1,
         };
+    }
+
+    /// The same for a statement. MariaDB keeps the conditions of the one before, since this one uses no table.
+    pub(in crate::session) fn answered_statement_here(&mut self) {
+        self.answered_here(OwnAnswer::Ok);
+        if self.is_mariadb() {
+            return;
+        }
+        let before = std::mem::take(&mut self.diagnostics.conditions);
+        if let (Some(_), Some(memory)) = (before.at(), &self.diagnostics.memory) {
+            memory.forget(Fact::Conditions);
+        }
     }
 
     /// The connection that ran the session's last statement gets a command that is answered as the session's was
