@@ -523,7 +523,12 @@ impl Connection {
             return Ok(());
         }
         let mut out = Vec::new();
+        let last_statement = self.last_statement;
         let questions = self.write_left(&mut out);
+        if transition.changes() == 0 && questions.is_none() {
+            // what opens a transaction is the session's own, and leaves what is known of the statement before as it does
+            self.last_statement = last_statement;
+        }
         self.broken = true;
         if transition.needs_new_login {
             return Err(ConnectionError::Closed);

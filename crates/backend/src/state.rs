@@ -353,6 +353,12 @@ impl Transition {
         }
     }
 
+    /// The same, with a transaction opened behind it.
+    #[must_use]
+    pub fn opening(self, opening: Opening) -> Self {
+        Self { opening, ..self }
+    }
+
     /// How many of its statements change the state.
     #[must_use]
     pub fn changes(&self) -> usize {

@@ -190,7 +190,8 @@ impl Session {
 
     /// Between two commands.
     fn rest(&mut self) {
-        let phase = if self.held.is_some() { Phase::IdleHolding } else { Phase::Idle };
+        let holding = self.held.is_some() || self.in_transaction;
+        let phase = if holding { Phase::IdleHolding } else { Phase::Idle };
         self.handle.enter(phase, self.worker.now());
         let counters = self.tenant.counters(self.worker.id);
         bump(&counters.bytes_in, std::mem::take(&mut self.client.read));
@@ -443,8 +444,8 @@ impl Session {
             Signal::IdleInTransaction => (
                 error_code::CLIENT_INTERACTION_TIMEOUT,
                 format!(
-                    "The client was disconnected and its transaction rolled back: it held a server connection without \
-                     sending anything for {:?} (idle_in_transaction_timeout)",
+                    "The client was disconnected and its transaction rolled back: it was in a transaction, or held a \
+                     server connection, without sending anything for {:?} (idle_in_transaction_timeout)",
                     session.idle_in_transaction_timeout
                 ),
             ),

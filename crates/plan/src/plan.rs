@@ -113,8 +113,7 @@ const LEFT_BEHIND: Effects = Effects::USER_VARIABLE_WRITE
 fn target(statement: &Statement, facts: Facts) -> Target {
     if let Some(begun) = facts.begun {
         // its first statement chooses; another BEGIN, or a COMMIT with more behind it, may write
-        let begins =
-            matches!(statement.transaction, TransactionStep::Begin | TransactionStep::BeginReadOnly);
+        let begins = matches!(statement.transaction, TransactionStep::Begin | TransactionStep::BeginReadOnly);
         let stays = statement.effects.intersects(LEFT_BEHIND) || begins || statement.statements != 1;
         let may_leave = facts.split && facts.has_replicas && statement.hint != Some(Hint::Primary);
         return if may_leave && !stays { begun } else { Target::Primary };

@@ -61,8 +61,8 @@ impl Session {
         let suits =
             |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
         let traces = fresh && self.would_see_traces(held, job.statement);
-        let preparing = job.prepared.filter(|p| held.checkout.prepared.id(p.definition).is_none());
-        // a statement is prepared before the transaction in which it runs
+        // a reset takes prepared statements along; and they are prepared before the transaction in which they run
+        let preparing = job.prepared.filter(|p| traces || held.checkout.prepared.id(p.definition).is_none());
         let opening = if preparing.is_some() { Opening::default() } else { self.opening };
         if fresh && (traces || !opening.is_nothing() || !suits(held)) {
             let state = Arc::clone(state);
@@ -74,7 +74,7 @@ impl Session {
                 Box::pin(self.learn_user_variables()).await?;
             }
             let goal = self.user_variables.goal(&state);
-            let transition = Transition { opening, ..held.checkout.transition_to(&goal) };
+            let transition = held.checkout.transition_to(&goal).opening(opening);
             let by = way(held, job, &transition, self.class.query_attributes);
             if let (Packing::Together, Some(by)) = (packing, by) {
                 ahead = Some(Box::new(Ahead { by, transition, goal }));
@@ -95,7 +95,7 @@ impl Session {
             if fresh && !self.opening.is_nothing() {
                 bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
                 let goal = goal(held.checkout.state());
-                let transition = Transition { opening: self.opening, ..held.checkout.transition_to(&goal) };
+                let transition = held.checkout.transition_to(&goal).opening(self.opening);
                 Box::pin(held.checkout.go_to(&transition, &goal)).await?;
             }
         }

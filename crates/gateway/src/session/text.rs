@@ -45,14 +45,15 @@ impl Session {
             Plan::Forward(target) => match self.own_step(&statement, request.text()) {
                 Some(step) => Box::pin(self.take_step(step, target)).await.map(|()| false),
                 None => {
-                let job = Job {
-                    packet: request.packet(),
-                    statement: &statement,
-                    expect: Expect::Results,
-                    prepared: None,
-                };
-                self.execute(&job, target).await
-            }},
+                    let job = Job {
+                        packet: request.packet(),
+                        statement: &statement,
+                        expect: Expect::Results,
+                        prepared: None,
+                    };
+                    self.execute(&job, target).await
+                }
+            },
             Plan::Refuse(refusal) => {
                 let (number, sqlstate) = refusal.code();
                 Err(Refused::new(ErrorCode { number, sqlstate }, refusal.message(&self.identity)).into())

@@ -39,8 +39,7 @@ impl Session {
         let wish = self.wish.as_deref();
         let step = step_of(text).filter(|_| wish.is_none_or(|wish| says_nothing(&wish.variables)))?;
         let possible = match step {
-            // the one before is committed, which is told to who asks
-            Step::Begin(_) if begun => wish.is_none_or(|w| !w.transaction_state && !w.characteristics),
+            // a second one is the servers': on MySQL it goes on reading if the first only reads
             Step::Begin(_) => !self.in_transaction && self.pins.is_empty(),
             Step::End => begun && self.ends_plainly(),
         };

@@ -6,9 +6,11 @@ use weir_plan::Target;
 use weir_sql::{Effects, Statement, analyze};
 use weir_wire::{
     Reader,
+    capability::Status,
     framer::{HEADER_LEN, Header},
     packet_with,
     query_attributes::query_head,
+    response::OkPacket,
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd},
 };
 
@@ -246,7 +248,7 @@ impl Session {
         if let Some(Question::List { errors, skip, most }) = question
             && let Some(shown) = self.conditions().await?.shown.clone()
         {
-            return match pick_rows(&shown, errors, skip, most) {
+            return match pick_rows(&shown, self.status, errors, skip, most) {
                 Some(out) => self.write_translated(out).await.map(Some),
                 None => Err(lost_answer("SHOW WARNINGS")),
             };
@@ -348,8 +350,9 @@ fn words(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Rows of an answer to SHOW WARNINGS, as it came from the server: of errors only, or all.
-fn pick_rows(answer: &[u8], errors: bool, skip: usize, most: usize) -> Option<Vec<u8>> {
+/// Rows of an answer to SHOW WARNINGS, as it came from the server: of errors only, or all. With the status that the session
+/// has now.
+fn pick_rows(answer: &[u8], status: Status, errors: bool, skip: usize, most: usize) -> Option<Vec<u8>> {
     // column count, three columns, perhaps EOF
     let first_row = if BACKEND_FLAGS.deprecate_eof { 4 } else { 5 };
     let mut packets = Vec::new();
@@ -375,6 +378,11 @@ fn pick_rows(answer: &[u8], errors: bool, skip: usize, most: usize) -> Option<Ve
                 continue;
             }
             most -= 1;
+        }
+        if i == last {
+            let end = OkPacket { status, ..OkPacket::parse(payload, BACKEND_FLAGS).ok()? };
+            packet_with(&mut out, sequence, |w| end.write_end(BACKEND_FLAGS, w));
+            continue;
         }
         packet_with(&mut out, sequence, |w| {
             w.bytes(payload);
@@ -425,7 +433,7 @@ fn with_value(answer: &[u8], deprecate_eof: bool, row: Row, value: i64) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_wire::response::{Column, OkPacket, ResponseFlags, ResultSet, column_type};
+    use weir_wire::response::{Column, ResponseFlags, ResultSet, column_type};
 
     #[test]
     fn a_question_is_known_however_it_is_spaced() {
@@ -476,12 +484,12 @@ mod tests {
         let b: [&[u8]; 3] = [b"Error", b"1062", b"b"];
         let c: [&[u8]; 3] = [b"Note", b"1051", b"c"];
         let all = of(&[a, b, c]);
-        assert_eq!(pick_rows(&all, false, 0, usize::MAX), Some(all.clone()));
-        assert_eq!(pick_rows(&all, true, 0, usize::MAX), Some(of(&[b])));
-        assert_eq!(pick_rows(&all, false, 1, 1), Some(of(&[b])));
-        assert_eq!(pick_rows(&all, false, 2, 5), Some(of(&[c])));
-        assert_eq!(pick_rows(&all, false, 0, 0), Some(of(&[])));
-        assert_eq!(pick_rows(&all[..all.len() - 1], false, 0, 9), None);
+        assert_eq!(pick_rows(&all, Status::empty(), false, 0, usize::MAX), Some(all.clone()));
+        assert_eq!(pick_rows(&all, Status::empty(), true, 0, usize::MAX), Some(of(&[b])));
+        assert_eq!(pick_rows(&all, Status::empty(), false, 1, 1), Some(of(&[b])));
+        assert_eq!(pick_rows(&all, Status::empty(), false, 2, 5), Some(of(&[c])));
+        assert_eq!(pick_rows(&all, Status::empty(), false, 0, 0), Some(of(&[])));
+        assert_eq!(pick_rows(&all[..all.len() - 1], Status::empty(), false, 0, 9), None);
     }
 
     #[test]
