@@ -260,12 +260,21 @@ impl Session {
         let answer = self.query(sql)?;
         let took = begun.elapsed();
         let rows = answer.rows().map_err(|failure| failed(self.number, sql, &failure))?;
-        let is_right = match rows.as_slice() {
-            [row] => row.iter().map(Option::as_deref).eq(expected.iter().copied()),
-            _ => false,
+        let got: Option<Vec<Option<&str>>> = match rows.as_slice() {
+            [row] if row.len() == expected.len() => Some(row.iter().map(Option::as_deref).collect()),
+            _ => None,
         };
-        if !is_right {
+        let Some(got) = got else {
             return Err(wrong(self.number, sql, &format!("{expected:?}"), &format!("{rows:?}")));
+        };
+        if got != expected {
+            // of many values those that differ, with their places
+            let differing = |of: &[Option<&str>]| {
+                let values = of.iter().zip(expected.iter().zip(&got)).enumerate();
+                let list = values.filter(|(_, (_, (a, b)))| a != b).map(|(at, (value, _))| (at, *value));
+                format!("{:?}", list.collect::<Vec<_>>())
+            };
+            return Err(wrong(self.number, sql, &differing(expected), &differing(&got)));
         }
         scene.tally.answered();
         Ok(took)
