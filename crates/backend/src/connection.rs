@@ -307,15 +307,18 @@ impl Connection {
         self.left.take().map(|left| left.ask(attributes, out)).filter(|questions| !questions.is_empty())
     }
 
-    /// Reads the answers to [`write_left`](Self::write_left).
+    /// Reads the answers to [`write_left`](Self::write_left). Gives the session-state records that came with them: of a
+    /// statement before that failed, and told none itself.
     ///
     /// # Errors
     /// The connection failed. What the server refuses to tell is lost, and no error here.
-    pub async fn read_left(&mut self, questions: Option<Questions>) -> Result<(), ConnectionError> {
-        let Some(questions) = questions else { return Ok(()) };
+    pub async fn read_left(&mut self, questions: Option<Questions>) -> Result<Vec<u8>, ConnectionError> {
+        let mut tracked = Vec::new();
+        let Some(questions) = questions else { return Ok(tracked) };
         for fact in questions.facts() {
             match self.read_reply(Expect::Results).await {
-                Ok(reply) => {
+                Ok(mut reply) => {
+                    tracked.append(&mut reply.tracked);
                     if fact == Fact::UserVariables
                         && let Ok(values) = user_variable::read(questions.names(), &reply)
                     {
@@ -327,7 +330,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(tracked)
     }
 
     /// Asks now what the session that had it before may still want to know.

@@ -1,6 +1,11 @@
 //! CONNECTION_ID() and @@pseudo_thread_id are the client's id, wherever they stand.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as its own lines do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as its own lines do"
+)]
 
 use anyhow::{Result, ensure};
 use weir_e2e::client::Client;
@@ -12,6 +17,7 @@ on_both_servers!(
     an_expression_sees_the_clients_id,
     the_next_session_sees_its_own,
     a_lock_is_compared_with_the_servers_own_id,
+    who_has_a_lock_is_told_by_the_clients_id,
     the_servers_lists_are_searched_with_the_servers_own_id,
     an_account_without_the_privilege_sees_the_servers_id,
 );
@@ -75,6 +81,40 @@ fn a_lock_is_compared_with_the_servers_own_id(cluster: &'static Cluster) -> Resu
     client.run("SELECT GET_LOCK('connection_id', 1)")?;
     ensure!(client.value("SELECT IS_USED_LOCK('connection_id') = CONNECTION_ID()")? == "1");
     ensure!(client.value("SELECT RELEASE_LOCK('connection_id')")? == "1");
+    Ok(())
+}
+
+fn who_has_a_lock_is_told_by_the_clients_id(cluster: &'static Cluster) -> Result<()> {
+    let namespace = Namespace::on(cluster, "app")?
+        .users_are(vec![User::of(cluster).without_split()])
+        .set("pool.capacity", 2);
+    let weir = Weir::start(&Options::of(vec![namespace]).greeting(cluster.version()))?;
+    let (mut one, mut two) = (weir.client()?, weir.client()?);
+    let name = format!("who_{}_{:?}", std::process::id(), cluster.flavour());
+    let question = format!("SELECT IS_USED_LOCK('{name}')");
+    let asks = |client: &mut Client| -> Result<[String; 2]> {
+        let as_text = client.value(&question)?;
+        let prepared = client.prepare(&question)?;
+        let answer = client.execute(prepared.id, &[])?;
+        let row = &answer.packets[answer.packets.len() - 2].payload;
+        let mut id = [0; 4];
+        // header, NULL bitmap, the number
+        id[..row.len().min(6).saturating_sub(2)].copy_from_slice(&row[2..row.len().min(6)]);
+        Ok([as_text, u32::from_le_bytes(id).to_string()])
+    };
+    for _ in 0..2 {
+        one.run(&format!("SELECT GET_LOCK('{name}', 1)"))?;
+        let id = one.id().to_string();
+        ensure!(asks(&mut two)? == [id.clone(), id.clone()], "{:?}, not {id}", asks(&mut two)?);
+        ensure!(asks(&mut one)? == [id.clone(), id.clone()], "its own");
+        ensure!(two.value(&format!("SELECT IS_FREE_LOCK('{name}')"))? == "0");
+        one.run(&format!("SELECT RELEASE_LOCK('{name}')"))?;
+        ensure!(two.value(&question)?.is_empty(), "nobody has it");
+    }
+    // somebody who is no client of Weir's has no other id than the server's
+    let mut direct = cluster.client(0)?;
+    direct.rows(&format!("SELECT GET_LOCK('{name}', 1)"))?;
+    ensure!(two.value(&question)? == cluster.value(0, &question)?);
     Ok(())
 }
 

@@ -22,6 +22,9 @@ on_both_servers!(
     warnings_have_the_sqlstate_of_their_number,
     a_variable_set_by_a_trigger_is_told_as_a_change_of_state,
     pipelined_commands_are_independent,
+    a_failed_routine_tells_its_changes_with_the_next_answer,
+    what_routines_create_and_prepare_is_counted_until_a_reset,
+    a_count_that_is_put_in_has_the_type_of_its_function,
     a_reset_keeps_the_database_and_drops_the_trackers,
     set_option_outlives_a_reset,
     a_connection_that_is_killed_while_idle_is_readable,
@@ -126,6 +129,76 @@ fn a_variable_set_by_a_trigger_is_told_as_a_change_of_state(cluster: &'static Cl
     assert!(tells_state_change(&mut client, "INSERT INTO t VALUES (1)")?);
     assert!(tells_state_change(&mut client, "SET @by_hand = 1")?);
     assert!(!tells_state_change(&mut client, "INSERT INTO u VALUES (1)")?, "else every write would pin");
+    Ok(())
+}
+
+// `session/causes.rs` takes them over from the answers to its questions; MariaDB never tells them.
+fn a_failed_routine_tells_its_changes_with_the_next_answer(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_failed")?;
+    databases.prepare(
+        "CREATE PROCEDURE fails() BEGIN SET @a = 1, sort_buffer_size = 300000; \
+         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'on purpose'; END",
+    )?;
+    let mut client = tracked(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    assert_eq!(client.query("CALL fails()")?.error_number(), 1644);
+    let answer = client.run("DO 1")?;
+    let ok = weir_wire::response::OkPacket::parse(&answer.packets[0].payload, client.flags())?;
+    let records: Vec<Record> = Records::new(ok.session_state).collect::<Result<_, _>>()?;
+    let tells = |wanted: &[u8]| {
+        records.iter().any(|record| matches!(record, Record::SystemVariable { name, .. } if *name == wanted))
+    };
+    ensure!(tells(b"sort_buffer_size") == (cluster.flavour() == Flavour::MySql), "{records:?}");
+    assert_eq!(client.value("SELECT @@sort_buffer_size")?, "300000", "it has changed all the same");
+    Ok(())
+}
+
+// `backend/remains.rs` takes a counter of 0 for a proof that there is none.
+fn what_routines_create_and_prepare_is_counted_until_a_reset(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_counted")?;
+    databases.prepare(
+        "CREATE PROCEDURE makes() BEGIN CREATE TEMPORARY TABLE made (a INT); PREPARE made FROM 'SELECT 1'; END; \
+         CREATE FUNCTION makes_too() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN \
+         CREATE TEMPORARY TABLE made_too (a INT) ENGINE = MEMORY; RETURN 1; END",
+    )?;
+    let mysql = cluster.flavour() == Flavour::MySql;
+    let counter = if mysql { "Com_create_table" } else { "Com_create_temporary_table" };
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    let count = |client: &mut Client, name: &str| -> Result<u64> {
+        let rows = client.rows(&format!("SHOW SESSION STATUS LIKE '{name}'"))?;
+        Ok(rows[0][1].as_deref().unwrap_or_default().parse()?)
+    };
+    for (sql, made, prepared) in [("CALL makes()", 1, 1), ("SELECT makes_too()", 1, 0)] {
+        assert_eq!((count(&mut client, counter)?, count(&mut client, "Com_prepare_sql")?), (0, 0));
+        client.run(sql)?;
+        assert_eq!(
+            (count(&mut client, counter)?, count(&mut client, "Com_prepare_sql")?),
+            (made, prepared),
+            "{sql}"
+        );
+        ensure!(client.reset()?.error().is_none());
+    }
+    Ok(())
+}
+
+// `session/diagnostics/put_in.rs` puts counts in so.
+fn a_count_that_is_put_in_has_the_type_of_its_function(cluster: &'static Cluster) -> Result<()> {
+    let mut client = plain(cluster)?;
+    // what they are behind a SELECT of one row: the type of -ROW_COUNT() depends on its value
+    for (function, value) in [("ROW_COUNT()", -1), ("FOUND_ROWS()", 1)] {
+        for expression in
+            ["{}", "{} + 1", "-{}", "CONCAT({}, 'x')", "{} * 1.5", "COALESCE({}, 0)", "({} = 1)", "{} / 3"]
+        {
+            let mut answers = Vec::new();
+            for call in [function.to_owned(), format!("IF(0,{function},{value}  )")] {
+                client.run("SELECT 1")?;
+                let answer = client.run(&format!("SELECT {} AS n", expression.replace("{}", &call)))?;
+                answers.push(answer.packets.into_iter().map(|p| p.payload).collect::<Vec<_>>());
+            }
+            assert_eq!(answers[0], answers[1], "{expression} of {function}");
+        }
+    }
     Ok(())
 }
 

@@ -192,9 +192,33 @@ fn statements(item: Item, flavour: Flavour) -> Vec<&'static str> {
             "DELETE FROM few WHERE id > 3",
         ],
         Item::RowCount => {
-            vec!["UPDATE few SET k = k + 1", "SELECT ROW_COUNT()", "SELECT 1", "SELECT ROW_COUNT()"]
+            vec![
+                "UPDATE few SET k = k + 1",
+                "SELECT ROW_COUNT()",
+                "SELECT 1",
+                "SELECT ROW_COUNT()",
+                "UPDATE few SET k = k + 1",
+                "SELECT ROW_COUNT() + 1, 'ROW_COUNT()', row_count ( ) * 2, Row_Count() AS named, CONCAT(ROW_COUNT(), 'x')",
+                "SELECT ROW_COUNT() + 1",
+                "UPDATE few SET k = k + 1 WHERE id > 1",
+                "SET @n = ROW_COUNT()",
+                "SELECT @n",
+                "DELETE FROM few WHERE id = 3",
+                "INSERT INTO few (k) VALUES (ROW_COUNT()), (ROW_COUNT() + 10)",
+                "SELECT k, ROW_COUNT() FROM few",
+                "DO ROW_COUNT()",
+                "SELECT ROW_COUNT() IN (0), COALESCE(ROW_COUNT(), 1), -ROW_COUNT()",
+            ]
         }
-        Item::FoundRows => vec!["SELECT SQL_CALC_FOUND_ROWS k FROM few LIMIT 1", "SELECT FOUND_ROWS()"],
+        Item::FoundRows => vec![
+            "SELECT SQL_CALC_FOUND_ROWS k FROM few LIMIT 1",
+            "SELECT FOUND_ROWS()",
+            "SELECT SQL_CALC_FOUND_ROWS k FROM few LIMIT 1",
+            "SELECT FOUND_ROWS() + 1, FOUND_ROWS() f, ROW_COUNT()",
+            "SELECT k FROM few",
+            "SET @n = FOUND_ROWS()",
+            "SELECT @n, FOUND_ROWS() IS NULL",
+        ],
         Item::Warnings => vec!["SELECT CAST('x' AS SIGNED)", "SHOW WARNINGS", "SELECT nosuch", "SHOW ERRORS"],
         Item::Diagnostics => vec![
             "SELECT CAST('x' AS SIGNED)",

@@ -7,7 +7,8 @@ mod local_file;
 mod ready;
 
 pub(crate) use exchange::put_id;
-use ready::{Ahead, Packing, has_semicolon, text_of};
+pub(crate) use ready::text_of;
+use ready::{Ahead, Packing, has_semicolon};
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 

@@ -24,6 +24,10 @@ use crate::{
     worker::{TICK, Worker},
 };
 
+/// A session that only keeps things on its connection, as temporary tables, is ended by a drain once it has sent nothing
+/// for so many ticks: who works with them sends sooner.
+const REST: u32 = 10;
+
 /// Upper bounds of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessLimits {
@@ -180,6 +184,11 @@ impl Gateway {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// The session that may have locks by name on this connection of an instance.
+    pub(crate) fn owner_of_locks(&self, instance: &str, thread_id: u32) -> Option<u32> {
+        self.handles().iter().find(|handle| handle.has_locks_on(instance, thread_id)).map(|handle| handle.id)
+    }
+
     /// Every session now.
     pub(crate) fn handles(&self) -> Vec<Arc<Handle>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -241,6 +250,9 @@ impl Gateway {
             };
             let signal = match phase {
                 Phase::Login if waited > login_limit => Signal::IdleTimeout,
+                Phase::IdleHolding if waited >= REST && self.is_draining() && handle.is_at_rest() => {
+                    Signal::DrainAtRest
+                }
                 Phase::Idle if waited > handle.idle_limit() => Signal::IdleTimeout,
                 Phase::IdleHolding if waited > handle.idle_limit() => Signal::IdleTimeout,
                 // the cheap comparison first: most sessions have waited for less than a second

@@ -48,8 +48,10 @@ pub enum Signal {
     Killed = 4,
     /// The gateway drains: end between transactions.
     Drain = 5,
+    /// The same, for a session that keeps a connection, but has nothing under way.
+    DrainAtRest = 6,
     /// The gateway's deadline is over: end now.
-    Stop = 6,
+    Stop = 7,
 }
 
 impl Phase {
@@ -75,7 +77,8 @@ impl Signal {
             3 => Self::WriteTimeout,
             4 => Self::Killed,
             5 => Self::Drain,
-            6 => Self::Stop,
+            6 => Self::DrainAtRest,
+            7 => Self::Stop,
             _ => Self::None,
         }
     }
@@ -113,6 +116,8 @@ pub struct Handle {
     asked: AtomicBool,
     /// It keeps its connection for a reason that has not been logged.
     pinned: AtomicBool,
+    /// It keeps its connection, but nothing that it began is unfinished.
+    at_rest: AtomicBool,
     about: Mutex<About>,
 }
 
@@ -121,6 +126,8 @@ struct About {
     login: Option<Login>,
     host: Box<str>,
     database: Option<Box<[u8]>>,
+    /// It may have locks by name on this connection: an instance's, and the server's id.
+    locks_on: Option<(Box<str>, u32)>,
     pins: Vec<PinNote>,
     census: Option<Arc<Census>>,
     doing: Option<Doing>,
@@ -149,6 +156,7 @@ impl Handle {
             waker: AtomicWaker::new(),
             asked: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
+            at_rest: AtomicBool::new(false),
             about: Mutex::default(),
         }
     }
@@ -157,6 +165,37 @@ impl Handle {
     pub fn enter(&self, phase: Phase, tick: u32) {
         self.since.store(tick, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The session waits for a command and keeps a connection: has it begun nothing that it would have to finish?
+    pub fn set_at_rest(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    /// See [`set_at_rest`](Self::set_at_rest); of meaning in [`Phase::IdleHolding`] only.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Ordering::Relaxed)
+    }
+
+    /// Is the session, which waits for the client, to end?
+    #[must_use]
+    pub fn ends_waiting(&self, signal: Signal) -> bool {
+        let phase = self.phase().0;
+        match signal {
+            Signal::None => false,
+            Signal::Drain => phase == Phase::Idle,
+            Signal::DrainAtRest => phase == Phase::Idle || (phase == Phase::IdleHolding && self.is_at_rest()),
+            _ => true,
+        }
+    }
+
+    /// The session was to end since it was at rest, and it is not: it is left alone until it is again.
+    pub fn works_on(&self) {
+        let (at_rest, drain) = (Signal::DrainAtRest as u8, Signal::Drain as u8);
+        // a stronger signal stays
+        let _stays =
+            self.signal.compare_exchange(at_rest, drain, Ordering::AcqRel, Ordering::Acquire).is_err();
     }
 
     /// Its phase and the tick at which it began.
@@ -274,6 +313,16 @@ impl Handle {
     /// Its default database has changed.
     pub fn set_database(&self, database: Option<&[u8]>) {
         self.about().database = database.map(Into::into);
+    }
+
+    /// It may have locks by name on this connection, or has none any more.
+    pub(crate) fn set_locks_on(&self, connection: Option<(&str, u32)>) {
+        self.about().locks_on = connection.map(|(instance, thread_id)| (instance.into(), thread_id));
+    }
+
+    /// Does it have its locks there?
+    pub(crate) fn has_locks_on(&self, instance: &str, thread_id: u32) -> bool {
+        self.about().locks_on.as_ref().is_some_and(|(at, thread)| **at == *instance && *thread == thread_id)
     }
 
     /// The session is to tell what it does, as soon as it waits.

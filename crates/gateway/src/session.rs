@@ -1,5 +1,6 @@
 //! One client connection after login: *next command → understand → plan → execute → settle*.
 
+mod causes;
 mod diagnostics;
 mod guard;
 mod kill;
@@ -83,6 +84,8 @@ pub struct Session {
     /// COMMIT RELEASE: the session ends behind the answer, as at the server.
     pub(crate) released: bool,
     pub(crate) pins: Pins,
+    /// What is known of their causes.
+    causes: Option<Box<causes::Causes>>,
     /// Those that others may see: see [`show_pins`](Self::show_pins).
     shown_pins: Pins,
     pub(crate) status: Status,
@@ -192,6 +195,10 @@ impl Session {
     fn rest(&mut self) {
         let holding = self.held.is_some() || self.in_transaction;
         let phase = if holding { Phase::IdleHolding } else { Phase::Idle };
+        if holding {
+            self.handle.set_at_rest(!self.in_transaction && !self.pins.intersects(Pins::UNFINISHED));
+            self.handle.works_on();
+        }
         self.handle.enter(phase, self.worker.now());
         let counters = self.tenant.counters(self.worker.id);
         bump(&counters.bytes_in, std::mem::take(&mut self.client.read));
@@ -339,6 +346,9 @@ impl Session {
         self.in_transaction = false;
         self.opening = Opening::default();
         self.pins = Pins::empty();
+        if self.causes.take().is_some() {
+            self.handle.set_locks_on(None);
+        }
         self.status = Status::AUTOCOMMIT;
         self.statements = Statements::default();
         self.virtuals.clear();
@@ -450,7 +460,7 @@ impl Session {
                 ),
             ),
             Signal::Killed => (error_code::QUERY_INTERRUPTED, "Connection was killed".to_owned()),
-            Signal::Drain | Signal::Stop => {
+            Signal::Drain | Signal::DrainAtRest | Signal::Stop => {
                 (error_code::SERVER_SHUTDOWN, "Server shutdown in progress".to_owned())
             }
             Signal::WriteTimeout | Signal::None => return None,

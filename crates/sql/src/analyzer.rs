@@ -25,6 +25,7 @@ fn conclude(statement: &mut Statement) {
     statement.hint = found.hint;
     statement.transaction = found.transaction;
     statement.effects = found.effects;
+    statement.signals = found.signals;
     statement.statements = found.statements;
     statement.kill = found.kill;
     statement.weir = found.weir;

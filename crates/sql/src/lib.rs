@@ -11,10 +11,12 @@ mod lexer;
 mod names;
 mod normal;
 mod pass;
+mod signals;
 mod statement;
 mod words;
 
 pub use analyzer::{Analyzer, analyze, fingerprint};
+pub use signals::Signals;
 pub use statement::{
     Access, ClientCharset, Dialect, Effects, Flavour, HighBytes, Hint, Kill, Kind, ShowWeir, Statement,
     TransactionStep,

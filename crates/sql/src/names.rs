@@ -13,6 +13,8 @@ pub(crate) struct Names {
     databases: SmallVec<[Name; 3]>,
     variables: SmallVec<[Name; 3]>,
     user_variables: SmallVec<[Name; 3]>,
+    /// Each `name`, or `database`, zero byte, `name`.
+    temporary_tables: Vec<Name>,
     used: Option<Name>,
 }
 
@@ -33,6 +35,7 @@ impl Names {
         self.databases.clear();
         self.variables.clear();
         self.user_variables.clear();
+        self.temporary_tables.clear();
         self.used = None;
     }
 
@@ -50,6 +53,16 @@ impl Names {
 
     pub(crate) fn user_variables(&self) -> impl Iterator<Item = &[u8]> {
         self.user_variables.iter().map(|name| self.bytes(*name))
+    }
+
+    pub(crate) fn temporary_tables(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+        self.temporary_tables.iter().map(|name| {
+            let whole = self.bytes(*name);
+            match memchr::memchr(0, whole).and_then(|at| whole.split_at_checked(at)) {
+                Some((database, name)) => (Some(database), name.get(1..).unwrap_or_default()),
+                None => (None, whole),
+            }
+        })
     }
 
     pub(crate) fn used(&self) -> Option<&[u8]> {
@@ -102,6 +115,26 @@ impl Names {
         }
         self.user_variables.push(new);
         Ok(())
+    }
+
+    /// Adds a temporary table, of the default database for all that is known yet.
+    pub(crate) fn add_temporary_table(&mut self, raw: &[u8], quote: u8) -> Result<(), TooMany> {
+        if self.temporary_tables.len() >= MOST_NAMES {
+            return Err(TooMany);
+        }
+        let name = self.push(raw, quote);
+        self.temporary_tables.push(name);
+        Ok(())
+    }
+
+    /// The last temporary table's name was its database's.
+    pub(crate) fn qualify_temporary_table(&mut self, raw: &[u8], quote: u8) {
+        let Some(first) = self.temporary_tables.pop() else { return };
+        let start = self.bytes.len();
+        self.bytes.extend_from_within(first.start..first.end);
+        self.bytes.push(0);
+        let end = self.push(raw, quote).end;
+        self.temporary_tables.push(Name { start, end });
     }
 
     /// Makes the last variable `last.name`.

@@ -22,7 +22,9 @@ use crate::lexer::Lower;
 use crate::names::Names;
 use crate::normal::Normal;
 use crate::words::{self, Call, Keyword, Word};
-use crate::{Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, ShowWeir, TransactionStep};
+use crate::{
+    Access, ClientCharset, Dialect, Effects, Flavour, Hint, Kill, Kind, ShowWeir, Signals, TransactionStep,
+};
 
 pub(crate) use literals::Capture;
 use names::Chain;
@@ -105,6 +107,8 @@ enum Expect {
     Use,
     /// A table, whatever the mode.
     Table,
+    /// A temporary table that is created.
+    TemporaryTable,
     /// A name without meaning.
     Skip,
 }
@@ -116,6 +120,7 @@ pub(crate) struct Found {
     pub(crate) hint: Option<Hint>,
     pub(crate) transaction: TransactionStep,
     pub(crate) effects: Effects,
+    pub(crate) signals: Signals,
     pub(crate) statements: u32,
     pub(crate) kill: Option<Kill>,
     pub(crate) weir: Option<ShowWeir>,
@@ -136,6 +141,7 @@ pub(crate) struct Pass {
     // the text
     pub(crate) names: Names,
     effects: Effects,
+    signals: Signals,
     hint: Option<Hint>,
     kind: Kind,
     transaction: TransactionStep,
@@ -211,6 +217,7 @@ impl Pass {
             body: body::Body::default(),
             names: Names::default(),
             effects: Effects::empty(),
+            signals: Signals::empty(),
             hint: None,
             kind: Kind::Empty,
             transaction: TransactionStep::None,
@@ -231,6 +238,7 @@ impl Pass {
         self.normal.start(keep);
         self.names.clear();
         self.effects = Effects::empty();
+        self.signals = Signals::empty();
         self.hint = None;
         self.kind = Kind::Empty;
         self.transaction = TransactionStep::None;
@@ -280,6 +288,7 @@ impl Pass {
             hint: self.hint,
             transaction: self.transaction,
             effects: self.effects,
+            signals: self.signals,
             statements: self.statements,
             kill: self.kill,
             weir: self.weir,
@@ -320,6 +329,13 @@ impl Pass {
     /// Records an effect, unless it is a stored program's: that one has it when it runs.
     fn effect(&mut self, effects: Effects) {
         self.effects |= if self.body.is_stored() { effects & body::GUARDS } else { effects };
+    }
+
+    /// The same for a signal.
+    fn signal(&mut self, signals: Signals) {
+        if !self.body.is_stored() {
+            self.signals |= signals;
+        }
     }
 
     fn is_mariadb(&self) -> bool {

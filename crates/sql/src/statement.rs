@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use crate::pass::Pass;
+use crate::{Signals, pass::Pass};
 
 /// Which server family the text is for; decides which version comments are executed and some keywords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,7 +148,7 @@ bitflags! {
         const UNLOCK_TABLES         = 1 << 4;
         /// `FLUSH TABLES ... WITH READ LOCK`, `FLUSH TABLES ... FOR EXPORT`.
         const GLOBAL_READ_LOCK      = 1 << 5;
-        /// `LOCK INSTANCE FOR BACKUP`, MariaDB's `BACKUP STAGE`, `BACKUP LOCK`.
+        /// `LOCK INSTANCE FOR BACKUP`, MariaDB's `BACKUP STAGE` (but for its end), `BACKUP LOCK`.
         const BACKUP_LOCK           = 1 << 6;
         /// `HANDLER ... OPEN`.
         const HANDLER_OPEN          = 1 << 7;
@@ -166,7 +166,7 @@ bitflags! {
         const NEXT_TRANSACTION      = 1 << 13;
         /// `SQL_CALC_FOUND_ROWS`.
         const CALC_FOUND_ROWS       = 1 << 14;
-        /// `XA ...`.
+        /// `XA ...`, but for `XA RECOVER`.
         const XA                    = 1 << 15;
         /// MariaDB's `SET STATEMENT ... FOR`.
         const SET_STATEMENT         = 1 << 16;
@@ -281,6 +281,8 @@ pub struct Statement {
     pub transaction: TransactionStep,
     /// Everything that any of the statements may do.
     pub effects: Effects,
+    /// What any of them may end.
+    pub signals: Signals,
     /// How many statements there are; empty ones do not count.
     pub statements: u32,
     /// The last `KILL` of the text.
@@ -308,6 +310,7 @@ impl Statement {
             hint: None,
             transaction: TransactionStep::None,
             effects: Effects::empty(),
+            signals: Signals::empty(),
             statements: 0,
             kill: None,
             weir: None,
@@ -323,6 +326,7 @@ impl Statement {
         self.hint = None;
         self.transaction = TransactionStep::None;
         self.effects = Effects::empty();
+        self.signals = Signals::empty();
         self.statements = 0;
         self.kill = None;
         self.weir = None;
@@ -345,6 +349,12 @@ impl Statement {
     /// that is prepared are among them.
     pub fn user_variables(&self) -> impl Iterator<Item = &[u8]> {
         self.pass.names.user_variables()
+    }
+
+    /// The tables that `CREATE TEMPORARY TABLE` names, decoded, each with its database if the text says which. Those of
+    /// a text that is prepared are not among them.
+    pub fn temporary_tables(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+        self.pass.names.temporary_tables()
     }
 
     /// The session system variables that a SET of the text assigns, lower-cased; `SET NAMES` gives `names`, `SET

@@ -415,3 +415,62 @@ fn every_statement_of_the_corpus_is_readable_and_means_what_its_row_says() {
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn what_a_text_may_end_is_told() {
+    use weir_sql::{Signals, Statement, analyze};
+    for (sql, signals) in [
+        ("SELECT RELEASE_LOCK('a')", Signals::RELEASES_USER_LOCK),
+        ("DO 1; DO release_all_locks()", Signals::RELEASES_USER_LOCK),
+        ("SELECT IS_FREE_LOCK('a'), IS_USED_LOCK('a')", Signals::empty()),
+        ("HANDLER h CLOSE", Signals::CLOSES_HANDLER),
+        ("HANDLER h READ FIRST", Signals::empty()),
+        ("DROP TEMPORARY TABLE t", Signals::DROPS),
+        ("DROP DATABASE d", Signals::DROPS),
+        ("ALTER TABLE t RENAME TO u", Signals::RENAMES),
+        ("RENAME TABLE t TO u", Signals::RENAMES),
+        ("TRUNCATE TABLE t", Signals::empty()),
+        ("XA COMMIT 'x' ONE PHASE", Signals::ENDS_XA),
+        ("xa rollback 'x'", Signals::ENDS_XA),
+        ("XA PREPARE 'commit'", Signals::empty()),
+        ("UNLOCK INSTANCE", Signals::BACKUP_UNLOCK),
+        ("UNLOCK TABLES", Signals::empty()),
+        ("BACKUP UNLOCK", Signals::BACKUP_UNLOCK),
+        ("BACKUP LOCK t", Signals::empty()),
+        ("BACKUP STAGE START", Signals::BACKUP_STAGE),
+        ("BACKUP STAGE END", Signals::BACKUP_STAGE_END),
+        ("CREATE PROCEDURE p() BEGIN DROP TABLE t; DO RELEASE_LOCK('a'); END", Signals::empty()),
+    ] {
+        for dialect in [MYSQL, MARIADB] {
+            let mut statement = Statement::new();
+            analyze(sql.as_bytes(), &dialect, &mut statement);
+            assert_eq!(statement.signals, signals, "{sql} ({:?})", dialect.flavour);
+        }
+    }
+}
+
+#[test]
+fn temporary_tables_are_named() {
+    use weir_sql::{Statement, analyze};
+    for (sql, expected) in [
+        ("CREATE TEMPORARY TABLE t (a INT)", "t"),
+        ("create temporary table if not exists `d``b` . `t``u` (a INT)", "d`b.t`u"),
+        ("CREATE TEMPORARY TABLE d.t SELECT x.a FROM x.y", "d.t"),
+        ("CREATE TEMPORARY TABLE d.t LIKE e.u", "d.t"),
+        ("CREATE TEMPORARY TABLE a (i INT); CREATE TEMPORARY TABLE b.c (i INT)", "a b.c"),
+        ("CREATE TABLE t (a INT)", ""),
+        ("DROP TEMPORARY TABLE t", ""),
+        ("CREATE PROCEDURE p() CREATE TEMPORARY TABLE t (a INT)", ""),
+    ] {
+        for dialect in [MYSQL, MARIADB] {
+            let mut statement = Statement::new();
+            analyze(sql.as_bytes(), &dialect, &mut statement);
+            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            let names = statement.temporary_tables().map(|(database, name)| match database {
+                Some(database) => format!("{}.{}", text(database), text(name)),
+                None => text(name),
+            });
+            assert_eq!(names.collect::<Vec<_>>().join(" "), expected, "{sql} ({:?})", dialect.flavour);
+        }
+    }
+}

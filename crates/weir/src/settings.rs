@@ -150,7 +150,8 @@ stored! {
         /// The directory where Weir keeps what it makes itself: a certificate and keys, if none are named.
         default data_dir: PathBuf = PathBuf::from("data");
         /// How long sessions have to end after the process was told to (TERM), between two transactions; then they are cut
-        /// off.
+        /// off. A session that only keeps something on its connection, as a temporary table, has one second from its last
+        /// statement; locks and open cursors are waited for as transactions are.
         default drain_timeout: Duration = Duration::from_secs(30), within (Duration::ZERO, Duration::from_secs(86_400));
         /// Where this gateway stands: replicas in the same zone are preferred.
         optional zone: Zone;

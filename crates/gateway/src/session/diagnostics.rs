@@ -9,6 +9,7 @@
 mod conditions;
 mod get;
 mod own;
+mod put_in;
 mod question;
 
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use crate::{
 use super::{Held, Session};
 use conditions::Conditions;
 pub(super) use own::OwnAnswer;
-pub(super) use question::ANSWERED_HERE;
+pub(super) use put_in::PutIn;
 pub(crate) use question::Row;
+pub(super) use question::{ANSWERED_HERE, Asked};
 
 /// After it a connection has no warnings and no error. On MariaDB only a statement that uses a table clears them.
 const CLEARS_CONDITIONS: &str = "DO (SELECT COUNT(*) FROM (SELECT 1) t)";
@@ -184,6 +186,16 @@ impl Session {
         }
         held.has_insert_id |= self.diagnostics.insert_id.at() == Some(self.diagnostics.number);
         held.checkout.set_last_statement(self.last_number());
+    }
+
+    /// A user variable is on the connection that the session runs on, and no text has named it.
+    pub(super) fn found_user_variable(&mut self, held: &mut Held, name: &[u8]) {
+        self.user_variables.found(held, name);
+        self.diagnostics.user_variables = Known::At(self.diagnostics.number);
+        if let Some(memory) = &self.diagnostics.memory {
+            // what was told did not name it
+            memory.forget(Fact::UserVariables);
+        }
     }
 
     /// A number for the statement that was just answered, different from those of all sessions.

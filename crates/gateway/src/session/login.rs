@@ -403,6 +403,7 @@ impl Entrance<'_> {
             released: false,
             pins: Pins::empty(),
             shown_pins: Pins::empty(),
+            causes: None,
             status: Status::AUTOCOMMIT,
             statements: Statements::default(),
             wish: flags.session_track.then(Arc::default),

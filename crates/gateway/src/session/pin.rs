@@ -33,19 +33,17 @@ bitflags! {
         const XA = 1 << 11;
         /// An open cursor of a prepared statement.
         const CURSOR = 1 << 12;
-        /// Long data of a prepared statement is on the server already.
-        const LONG_DATA = 1 << 13;
         /// SET profiling.
-        const PROFILING = 1 << 14;
+        const PROFILING = 1 << 13;
         /// The server says that something changed, and the text does not explain what.
-        const UNEXPLAINED_STATE = 1 << 15;
+        const UNEXPLAINED_STATE = 1 << 14;
         /// `/* weir: pin */`.
-        const HINT = 1 << 16;
+        const HINT = 1 << 15;
     }
 }
 
 /// Names of the reasons, in the order of their bits.
-pub const REASONS: [&str; 17] = [
+pub const REASONS: [&str; 16] = [
     "user_variable",
     "temporary_table",
     "user_lock",
@@ -59,7 +57,6 @@ pub const REASONS: [&str; 17] = [
     "next_transaction",
     "xa",
     "cursor",
-    "long_data",
     "profiling",
     "unexplained_state",
     "hint",
@@ -85,6 +82,16 @@ const BY_EFFECT: [(Effects, Pins); 15] = [
 ];
 
 impl Pins {
+    /// Begun, and to be finished: a drain waits for it as for a transaction. The others only keep something.
+    pub const UNFINISHED: Self = Self::USER_LOCK
+        .union(Self::TABLE_LOCK)
+        .union(Self::BACKUP_LOCK)
+        .union(Self::HANDLER)
+        .union(Self::NEXT_TRANSACTION)
+        .union(Self::XA)
+        .union(Self::CURSOR)
+        .union(Self::HINT);
+
     /// What a statement pins by its text. Whether it failed does not matter: a part of it may have happened.
     #[must_use]
     pub fn of(statement: &Statement) -> Self {
@@ -130,7 +137,17 @@ impl Pins {
     /// Reasons that end with a statement of their own and leave nothing that a reset must take away.
     #[must_use]
     pub fn leave_nothing(self) -> bool {
-        Self::NEXT_TRANSACTION.union(Self::CURSOR).union(Self::TABLE_LOCK).union(Self::HINT).contains(self)
+        const NOTHING: Pins = Pins::NEXT_TRANSACTION
+            .union(Pins::CURSOR)
+            .union(Pins::TABLE_LOCK)
+            .union(Pins::BACKUP_LOCK)
+            .union(Pins::USER_LOCK)
+            .union(Pins::HANDLER)
+            .union(Pins::XA)
+            .union(Pins::CALL)
+            .union(Pins::UNEXPLAINED_STATE)
+            .union(Pins::HINT);
+        NOTHING.contains(self)
     }
 }
 

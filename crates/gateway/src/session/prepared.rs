@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weir_backend::Definition;
 use weir_plan::{Plan, Refusal, Target, plan};
-use weir_sql::{Kind, Statement, analyze};
+use weir_sql::{Effects, Kind, Statement, analyze};
 use weir_wire::{
     Reader,
     capability::Status,
@@ -25,7 +25,7 @@ use crate::{
     in_flight::Share,
 };
 
-use super::{Session, diagnostics::Row, kill::KillText, pin::Pins};
+use super::{Session, causes::lock_call::LockCall, diagnostics::Row, kill::KillText, pin::Pins};
 
 /// Statements that one session may have prepared at once: the servers' default `max_prepared_stmt_count`.
 const MOST_STATEMENTS: usize = 16_382;
@@ -349,6 +349,11 @@ impl Session {
                 Box::pin(self.answer_count(&job, count, Row::Binary)).await
             }
             Some(count) => Box::pin(self.answer_count(&job, count, Row::Binary)).await,
+            None if asks_for_lock_owner(&statement, &definition) => {
+                let packet = without_cursor(packet);
+                let job = Job { packet: &packet, ..job };
+                Box::pin(self.answer_lock_owner(&job, Row::Binary)).await
+            }
             None if opens_cursor => Box::pin(self.execute_with_cursor(id, &job, target)).await,
             None => self.execute(&job, target).await,
         };
@@ -477,6 +482,12 @@ impl Session {
         })
         .await
     }
+}
+
+/// Nothing but IS_USED_LOCK()?
+fn asks_for_lock_owner(statement: &Statement, definition: &Definition) -> bool {
+    statement.effects.contains(Effects::USER_LOCK_OTHER)
+        && LockCall::read(&definition.text) == Some(LockCall::IsUsed)
 }
 
 /// The same COM_STMT_EXECUTE, without the wish for a cursor.

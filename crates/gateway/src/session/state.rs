@@ -7,7 +7,7 @@ use weir_backend::{
     state::{self, State, VariableId},
     variable::{self, Reported},
 };
-use weir_sql::{ClientCharset, Dialect, Effects, Kind, TransactionStep};
+use weir_sql::{ClientCharset, Dialect, Effects, Kind, Signals, TransactionStep};
 use weir_wire::{
     capability::Status,
     response::{Record, Records},
@@ -151,6 +151,9 @@ impl Session {
         {
             accounts.doubt();
         }
+        if !(self.pins | pins).is_empty() {
+            pins = Box::pin(self.follow_causes(&mut held, job, answer, pins)).await?;
+        }
         self.end_pins(&mut held, job, answer);
         self.begin_pins(pins);
         if statement.effects.contains(Effects::UNPIN) {
@@ -181,14 +184,10 @@ impl Session {
         self.pins |= new;
     }
 
-    /// Pins whose cause ended with this statement.
+    /// Pins whose cause ended with this statement, as its answer tells: see `causes` for the others.
     fn end_pins(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
         let statement = job.statement;
         let before = self.pins;
-        let failed = answer.summary.error.is_some();
-        if statement.effects.contains(Effects::UNLOCK_TABLES) && !failed && statement.statements == 1 {
-            self.pins.remove(Pins::TABLE_LOCK);
-        }
         // the next transaction has come and gone: an autocommit statement is one too
         let consumed = !self.in_transaction
             && !statement.effects.intersects(Effects::NEXT_TRANSACTION | Effects::SET_SESSION)
@@ -207,7 +206,7 @@ impl Session {
     }
 
     /// Reads the session-state records of an answer. Returns what they pin.
-    async fn take_over(
+    pub(super) async fn take_over(
         &mut self,
         held: &mut Held,
         job: &Job<'_>,
@@ -219,7 +218,9 @@ impl Session {
         let mut pins = Pins::empty();
         let explained = Pins::explain_state_change(statement)
             || changes.database.is_some()
-            || matches!(statement.kind, Kind::Use | Kind::Prepare);
+            || matches!(statement.kind, Kind::Use | Kind::Prepare)
+            || (self.pins.contains(Pins::TEMPORARY_TABLE)
+                && statement.signals.intersects(Signals::DROPS | Signals::RENAMES));
         if changes.unnamed && !explained {
             pins |= Pins::UNEXPLAINED_STATE;
         }

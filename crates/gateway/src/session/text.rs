@@ -2,9 +2,15 @@
 
 use std::time::Instant;
 
-use weir_plan::{Plan, plan};
+use weir_plan::{Plan, Target, plan};
 use weir_sql::{Kind, Statement, analyze};
-use weir_wire::{error_code::ErrorCode, response_end::Expect};
+use weir_wire::{
+    error_code::ErrorCode,
+    framer::{HEADER_LEN, Header},
+    packet_with,
+    query_attributes::query_head,
+    response_end::Expect,
+};
 
 use crate::{
     client::Request,
@@ -12,7 +18,11 @@ use crate::{
     execute::Job,
 };
 
-use super::{Row, Session, diagnostics, kill::KillText};
+use super::{
+    Row, Session,
+    diagnostics::{self, Asked, PutIn},
+    kill::KillText,
+};
 
 impl Session {
     /// COM_QUERY.
@@ -34,14 +44,22 @@ impl Session {
         if let Some(wanted) = &self.wanted {
             analyze(request.text(), &wanted.dialect, &mut statement);
         }
-        if statement.effects.intersects(diagnostics::ANSWERED_HERE)
-            && let Some(failed) = Box::pin(self.answer_question(request, &statement)).await?
-        {
-            self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
-            return Ok(());
+        let mut put_in = None;
+        if statement.effects.intersects(diagnostics::ANSWERED_HERE) {
+            match Box::pin(self.answer_question(request, &statement)).await? {
+                Asked::Answered(failed) => {
+                    self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+                    return Ok(());
+                }
+                Asked::PutIn(counts) => put_in = Some(Box::new(counts)),
+                Asked::AsItIs => {}
+            }
         }
         let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let result = match plan {
+            Plan::Forward(target) if put_in.is_some() => {
+                Box::pin(self.execute_with_counts(request, &statement, put_in.as_deref(), target)).await
+            }
             Plan::Forward(target) => match self.own_step(&statement, request.text()) {
                 Some(step) => Box::pin(self.take_step(step, target)).await.map(|()| false),
                 None => {
@@ -80,6 +98,29 @@ impl Session {
         self.report_slow(begin, request, &statement);
         self.worker.recycle_statement(statement);
         result.map(|_| ())
+    }
+
+    /// A text with counts in it runs in place of the client's.
+    async fn execute_with_counts(
+        &mut self,
+        request: &Request,
+        statement: &Statement,
+        counts: Option<&PutIn>,
+        target: Target,
+    ) -> Result<bool, SessionError> {
+        let Some(counts) = counts else { return Ok(false) };
+        let sequence = Header::parse(request.packet()).map_or(0, |header| header.sequence);
+        let mut packet = Vec::with_capacity(counts.text.len() + HEADER_LEN + 3);
+        packet_with(&mut packet, sequence, |w| {
+            w.bytes(query_head(self.class.query_attributes)).bytes(&counts.text);
+        });
+        let job = Job { packet: &packet, statement, expect: Expect::Results, prepared: None };
+        let (answer, _) = self.run_job(&job, target).await?;
+        let named = if answer.streamed { None } else { counts.set_names_right(&answer.rest) };
+        let written = self.client.write(named.as_deref().unwrap_or(&answer.rest)).await;
+        self.worker.recycle(answer.rest);
+        written?;
+        Ok(answer.summary.error.is_some())
     }
 
     /// COM_INIT_DB: allowed databases hold here too.

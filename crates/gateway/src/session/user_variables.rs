@@ -42,6 +42,14 @@ impl UserVariables {
         !self.assigned.is_empty()
     }
 
+    /// One is on `held` of which only the server knew.
+    pub(super) fn found(&mut self, held: &mut Held, name: &[u8]) {
+        held.checkout.assigned(std::iter::once(name));
+        if !self.assigned.iter().any(|known| **known == *name) {
+            self.assigned.push(name.into());
+        }
+    }
+
     /// The values of all that were assigned.
     pub(super) fn learned(&mut self, values: user_variable::UserVariables) {
         Arc::make_mut(&mut self.known).extend(values);

@@ -1,8 +1,8 @@
 //! What a name in front of a parenthesis does.
 
 use super::{Level, Mode, Pass, Prev, Verb};
-use crate::Effects;
 use crate::words::{self, Call, Keyword, Word};
+use crate::{Effects, Signals};
 
 impl Pass {
     /// A parenthesis opens: is it a call, and of what? Gives whether it is one of `LAST_INSERT_ID`.
@@ -85,6 +85,9 @@ impl Pass {
             K::ConnectionId => Effects::READS_CONNECTION_ID,
             _ => Effects::empty(),
         });
+        if matches!(keyword, K::ReleaseLock | K::ReleaseAllLocks) {
+            self.signal(Signals::RELEASES_USER_LOCK);
+        }
         keyword == K::LastInsertId
     }
 

@@ -14,6 +14,8 @@ pub(super) struct Chain {
     pub(super) parts: u8,
     /// It stands where a table does: of two parts the first is a database.
     pub(super) is_table: bool,
+    /// It is a temporary table that is created.
+    is_temporary: bool,
     /// Its database is recorded.
     is_recorded: bool,
     /// The first part as written.
@@ -44,6 +46,7 @@ impl Pass {
             self.frame.mode,
             Mode::Tables | Mode::TableTail | Mode::Names | Mode::Start | Mode::QueryStart
         );
+        self.chain.is_temporary = false;
         self.chain.is_recorded = false;
         if may_qualify {
             self.chain.first.clear();
@@ -77,6 +80,9 @@ impl Pass {
             return;
         }
         self.chain.parts = self.chain.parts.saturating_add(1);
+        if self.chain.is_temporary && self.chain.parts == 2 {
+            self.names.qualify_temporary_table(raw, doubled);
+        }
         if self.chain.is_table {
             self.record_chain();
         }
@@ -119,6 +125,17 @@ impl Pass {
             Expect::Table => {
                 self.chain.is_table = true;
                 self.expect = Expect::Nothing;
+                return false;
+            }
+            Expect::TemporaryTable => {
+                if matches!(keyword, Keyword::If | Keyword::Not | Keyword::Exists) {
+                    return false;
+                }
+                self.expect = Expect::Nothing;
+                self.chain.is_temporary = true;
+                if self.names.add_temporary_table(raw, doubled).is_err() {
+                    self.unreadable();
+                }
                 return false;
             }
             Expect::Database => {

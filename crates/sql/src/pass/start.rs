@@ -3,7 +3,7 @@
 use super::verb::{Object, Verb};
 use super::{Capture, Expect, Level, Mode, Pass};
 use crate::words::Keyword;
-use crate::{Effects, Flavour, Kind, TransactionStep};
+use crate::{Effects, Flavour, Kind, Signals, TransactionStep};
 
 impl Pass {
     /// The word that starts a statement, also inside a compound one.
@@ -64,7 +64,7 @@ impl Pass {
             K::Savepoint | K::Release => {
                 self.begin(Kind::Savepoint, Verb::Plain, Mode::Expr, Effects::empty());
             }
-            K::Xa => self.begin(Kind::Xa, Verb::Plain, Mode::Expr, Effects::XA),
+            K::Xa => self.begin(Kind::Xa, Verb::Xa, Mode::Expr, Effects::empty()),
             K::Create | K::Alter | K::Drop => {
                 self.body.object = Object::Unknown;
                 self.body.temporary = false;
@@ -74,18 +74,26 @@ impl Pass {
                     K::Alter => Verb::Alter,
                     _ => Verb::Drop,
                 };
+                self.signal(match verb {
+                    Verb::Create => Signals::empty(),
+                    Verb::Alter => Signals::RENAMES,
+                    _ => Signals::DROPS,
+                });
                 self.begin(Kind::Ddl, verb, Mode::Names, Effects::empty());
             }
-            K::Rename | K::Truncate => self.begin(Kind::Ddl, Verb::Plain, Mode::Names, COMMIT),
+            K::Rename | K::Truncate => {
+                if keyword == K::Rename {
+                    self.signal(Signals::RENAMES);
+                }
+                self.begin(Kind::Ddl, Verb::Plain, Mode::Names, COMMIT);
+            }
             K::Grant | K::Revoke => self.begin(Kind::Admin, Verb::Grant, Mode::Names, COMMIT),
             K::Load => self.begin(Kind::Load, Verb::Load, Mode::Names, Effects::empty()),
             K::Handler => self.begin(Kind::Handler, Verb::Handler, Mode::Names, Effects::empty()),
             K::Lock => self.begin(Kind::Lock, Verb::Lock, Mode::Names, Effects::empty()),
             K::Unlock => self.begin(Kind::Lock, Verb::Unlock, Mode::Names, Effects::empty()),
             K::Flush => self.begin(Kind::Admin, Verb::Flush, Mode::Names, ADMIN | COMMIT),
-            K::Backup => {
-                self.begin(Kind::Lock, Verb::Plain, Mode::Names, ADMIN | COMMIT | Effects::BACKUP_LOCK);
-            }
+            K::Backup => self.begin(Kind::Lock, Verb::Backup, Mode::Names, ADMIN | COMMIT),
             K::Prepare => self.begin(Kind::Prepare, Verb::Prepare, Mode::Expr, Effects::TEXT_PREPARE),
             K::Execute => {
                 self.begin(Kind::Prepare, Verb::Execute, Mode::Expr, Effects::TEXT_EXECUTE);

@@ -2,7 +2,7 @@
 
 use super::{Expect, Level, Mode, Pass, Prev};
 use crate::words::Keyword;
-use crate::{Effects, Kind, TransactionStep};
+use crate::{Effects, Kind, Signals, TransactionStep};
 
 /// Whose words are being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum Verb {
     Handler,
     Lock,
     Unlock,
+    Backup,
+    Xa,
     Flush,
     Prepare,
     Execute,
@@ -113,12 +115,19 @@ impl Pass {
             // The second word is the table.
             Verb::Handler if self.at.tokens > 2 => match keyword {
                 K::Open => self.effect(Effects::HANDLER_OPEN),
-                K::Read | K::Close => self.effect(Effects::HANDLER_OTHER),
+                K::Read | K::Close => {
+                    self.effect(Effects::HANDLER_OTHER);
+                    if keyword == K::Close {
+                        self.signal(Signals::CLOSES_HANDLER);
+                    }
+                }
                 K::Where => self.frame.mode = Mode::Expr,
                 _ => {}
             },
             Verb::Lock => self.lock_word(keyword, Effects::LOCK_TABLES),
             Verb::Unlock => self.lock_word(keyword, Effects::UNLOCK_TABLES),
+            Verb::Backup => self.backup_word(keyword, text),
+            Verb::Xa if self.at.tokens == 2 => self.xa_word(keyword, text),
             Verb::Flush => {
                 let locks = keyword == K::Export
                     || (keyword == K::Lock && matches!(self.prev, Prev::Word(K::Read, _)));
@@ -227,7 +236,12 @@ impl Pass {
                 });
                 return;
             }
-            K::Table | K::Tables => Object::Other,
+            K::Table | K::Tables => {
+                if self.at.verb == Verb::Create && self.body.temporary && !self.body.is_stored() {
+                    self.expect = Expect::TemporaryTable;
+                }
+                Object::Other
+            }
             K::View | K::Index | K::Package => Object::Other,
             K::Database | K::Schema => {
                 self.expect = Expect::Database;
@@ -281,8 +295,37 @@ impl Pass {
     fn lock_word(&mut self, keyword: Keyword, tables: Effects) {
         match keyword {
             Keyword::Table | Keyword::Tables => self.effect(tables | Effects::IMPLICIT_COMMIT),
+            Keyword::Instance if self.at.verb == Verb::Unlock => {
+                self.effect(Effects::ADMINISTRATIVE);
+                self.signal(Signals::BACKUP_UNLOCK);
+            }
             Keyword::Instance => self.effect(Effects::BACKUP_LOCK | Effects::ADMINISTRATIVE),
             _ => {}
+        }
+    }
+
+    /// `BACKUP LOCK t`, `BACKUP UNLOCK`, `BACKUP STAGE START`, `BACKUP STAGE END`.
+    fn backup_word(&mut self, keyword: Keyword, text: &[u8]) {
+        match (self.at.tokens, keyword) {
+            (2, Keyword::Unlock) => self.signal(Signals::BACKUP_UNLOCK),
+            (2, _) if text.eq_ignore_ascii_case(b"stage") => self.signal(Signals::BACKUP_STAGE),
+            (2, _) => self.effect(Effects::BACKUP_LOCK),
+            (3, Keyword::End) => {
+                self.signals.remove(Signals::BACKUP_STAGE);
+                self.signal(Signals::BACKUP_STAGE_END);
+            }
+            (3, _) if self.signals.contains(Signals::BACKUP_STAGE) => self.effect(Effects::BACKUP_LOCK),
+            _ => {}
+        }
+    }
+
+    fn xa_word(&mut self, keyword: Keyword, text: &[u8]) {
+        if text.eq_ignore_ascii_case(b"recover") {
+            return;
+        }
+        self.effect(Effects::XA);
+        if matches!(keyword, Keyword::Commit | Keyword::Rollback) {
+            self.signal(Signals::ENDS_XA);
         }
     }
 

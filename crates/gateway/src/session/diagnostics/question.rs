@@ -14,12 +14,20 @@ use weir_wire::{
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd},
 };
 
-use super::{Known, conditions::Conditions, get};
+use super::{
+    Known,
+    conditions::Conditions,
+    get,
+    put_in::{First, PutIn, first_asks},
+};
 use crate::{
     client::Request,
     error::{Refused, SessionError},
     execute::Job,
-    session::Session,
+    session::{
+        Session,
+        causes::lock_call::{LockCall, only_value},
+    },
 };
 use weir_backend::{Definition, Fact};
 
@@ -27,12 +35,27 @@ use weir_backend::{Definition, Fact};
 const ASKS: Effects =
     Effects::READS_ROW_COUNT.union(Effects::READS_FOUND_ROWS).union(Effects::READS_DIAGNOSTICS);
 
+/// Counts that may be put into a text.
+const PUT_IN: Effects = Effects::READS_ROW_COUNT.union(Effects::READS_FOUND_ROWS);
+
 /// What may ask a question that Weir answers.
-pub(in crate::session) const ANSWERED_HERE: Effects = ASKS.union(Effects::READS_CONNECTION_ID);
+pub(in crate::session) const ANSWERED_HERE: Effects =
+    ASKS.union(Effects::READS_CONNECTION_ID).union(Effects::USER_LOCK_OTHER);
 
 /// A count that a statement asks for and that only Weir knows now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Count(i64);
+
+/// What became of a text that asks about the statement before.
+#[derive(Debug)]
+pub(in crate::session) enum Asked {
+    /// It was answered; `true` if with an error.
+    Answered(bool),
+    /// It is to run with the counts in it.
+    PutIn(PutIn),
+    /// It is to run as it is.
+    AsItIs,
+}
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,9 +196,14 @@ impl Session {
             }
             Some(Question::List { .. } | Question::ConnectionId) | None => {}
         }
-        if statement.effects.intersects(Effects::READS_ROW_COUNT | Effects::READS_FOUND_ROWS) {
+        if statement.effects.intersects(PUT_IN) {
             return Err(lost_answer("ROW_COUNT() or FOUND_ROWS() inside a larger statement"));
         }
+        self.count_asked_besides(statement).await
+    }
+
+    /// Conditions that a larger statement asks about.
+    async fn count_asked_besides(&mut self, statement: &Statement) -> Result<Option<Count>, SessionError> {
         let conditions = self.conditions().await?;
         // only their number can be asked for by anything but statements of their own
         let by_number = !statement.effects.contains(Effects::KEEPS_DIAGNOSTICS);
@@ -214,22 +242,26 @@ impl Session {
         Ok(answer.summary.error.is_some())
     }
 
-    /// A question that Weir answers itself, since the connection that knew is in other hands. `None` if the statement
-    /// is to run as it is.
+    /// A question that Weir answers itself, since the connection that knew is in other hands.
     pub(in crate::session) async fn answer_question(
         &mut self,
         request: &Request,
         statement: &Statement,
-    ) -> Result<Option<bool>, SessionError> {
+    ) -> Result<Asked, SessionError> {
         let text = request.text();
         let question = Question::read(text);
         let job = Job { packet: request.packet(), statement, expect: Expect::Results, prepared: None };
         if question == Some(Question::ConnectionId) {
             let own = Count(i64::from(self.handle.id));
-            return self.answer_count(&job, own, Row::Text).await.map(Some);
+            return self.answer_count(&job, own, Row::Text).await.map(Asked::Answered);
+        }
+        if statement.effects.contains(Effects::USER_LOCK_OTHER)
+            && LockCall::read(text) == Some(LockCall::IsUsed)
+        {
+            return self.answer_lock_owner(&job, Row::Text).await.map(Asked::Answered);
         }
         if !statement.effects.intersects(ASKS) {
-            return Ok(None);
+            return Ok(Asked::AsItIs);
         }
         self.return_to_last();
         let count_is_here = self.diagnostics.prepared_since && question == Some(Question::RowCount);
@@ -241,23 +273,73 @@ impl Session {
             // what FOUND_ROWS() is there may come from a statement of another session's before ours
             let asks_found_rows = statement.effects.contains(Effects::READS_FOUND_ROWS);
             return match asks_found_rows && !self.select_was_last() {
-                true => Err(lost_answer("FOUND_ROWS() inside a larger statement")),
-                false => Ok(None),
+                true => self.put_in(text, statement).await,
+                false => Ok(Asked::AsItIs),
             };
         }
         if let Some(Question::List { errors, skip, most }) = question
             && let Some(shown) = self.conditions().await?.shown.clone()
         {
             return match pick_rows(&shown, self.status, errors, skip, most) {
-                Some(out) => self.write_translated(out).await.map(Some),
+                Some(out) => self.write_translated(out).await.map(Asked::Answered),
                 None => Err(lost_answer("SHOW WARNINGS")),
             };
         }
         if let Some(asked) = get::Diagnostics::read(text) {
-            return self.get_diagnostics(request, statement, &asked).await.map(Some);
+            return self.get_diagnostics(request, statement, &asked).await.map(Asked::Answered);
         }
-        let Some(count) = self.count_asked(statement, question).await? else { return Ok(None) };
-        self.answer_count(&job, count, Row::Text).await.map(Some)
+        if question.is_none() && statement.effects.intersects(PUT_IN) {
+            return self.put_in(text, statement).await;
+        }
+        let Some(count) = self.count_asked(statement, question).await? else { return Ok(Asked::AsItIs) };
+        self.answer_count(&job, count, Row::Text).await.map(Asked::Answered)
+    }
+
+    /// IS_USED_LOCK(): the server gives its own id of the connection that has the lock. If a session of this gateway has
+    /// it there, its client's id is told instead. `true` if it failed.
+    pub(in crate::session) async fn answer_lock_owner(
+        &mut self,
+        job: &Job<'_>,
+        row: Row,
+    ) -> Result<bool, SessionError> {
+        let (answer, _) = self.run_job(job, Target::Primary).await?;
+        let deprecate_eof = self.client.flags.deprecate_eof;
+        let thread = only_value(&answer.rest, deprecate_eof, row == Row::Binary);
+        let instance = self.tenant.primary.instance();
+        let owner = thread
+            .and_then(|thread| u32::try_from(thread).ok())
+            .and_then(|thread| self.gateway.owner_of_locks(instance, thread));
+        let out = owner.and_then(|id| with_value(&answer.rest, deprecate_eof, row, i64::from(id)));
+        self.client.write(out.as_deref().unwrap_or(&answer.rest)).await?;
+        Ok(answer.summary.error.is_some())
+    }
+
+    /// A larger statement that asks for counts, which its connection does not know.
+    async fn put_in(&mut self, text: &[u8], statement: &Statement) -> Result<Asked, SessionError> {
+        let what = "ROW_COUNT() or FOUND_ROWS() inside a larger statement";
+        let Some(dialect) = self.wanted.as_ref().map(|wanted| wanted.dialect) else {
+            return Err(lost_answer(what));
+        };
+        // what it asks besides is told to its connection, or refused
+        let others = statement.effects.intersects(Effects::READS_DIAGNOSTICS);
+        if others && self.count_asked_besides(statement).await?.is_some() {
+            return Err(lost_answer(what));
+        }
+        match first_asks(text, &dialect) {
+            None => Err(lost_answer(what)),
+            Some(First::Nothing) => Ok(Asked::AsItIs),
+            Some(First::Calls(calls)) => {
+                let mut found_rows = 0;
+                if calls.iter().any(|call| call.is_found_rows) {
+                    self.known(Fact::FoundRows).await?;
+                    let Known::Here(n) = self.diagnostics.found_rows else {
+                        return Err(lost_answer("FOUND_ROWS()"));
+                    };
+                    found_rows = n;
+                }
+                Ok(Asked::PutIn(PutIn::new(text, &calls, self.diagnostics.row_count, found_rows)))
+            }
+        }
     }
 
     /// GET DIAGNOSTICS, as a SET of the same variables to what Weir knows.
