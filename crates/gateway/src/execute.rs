@@ -301,10 +301,10 @@ impl Session {
                         bump(&self.tenant.counters(self.worker.id).retried, 1);
                         held.checkout.prepared.forget(prepared.definition);
                         self.worker.recycle(answer.rest);
-                        if fresh && self.status.contains(Status::AUTOCOMMIT) {
+                        if fresh && !self.in_transaction && self.status.contains(Status::AUTOCOMMIT) {
                             self.let_go(held, false);
                         } else {
-                            // a transaction may be open
+                            // a transaction may be open: its beginning went along with the statement
                             self.held = Some(held);
                         }
                         continue;

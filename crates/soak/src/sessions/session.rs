@@ -151,7 +151,7 @@ impl Session {
         Ok(())
     }
 
-    /// Gives a user variable a value of one of four types.
+    /// Gives a user variable a value of its type.
     pub(super) fn set_user_variable(
         &mut self,
         scene: &Scene<'_, '_>,
@@ -162,7 +162,8 @@ impl Session {
             return Ok(());
         };
         let n = random.u32(0..1_000_000);
-        let (literal, shown) = match random.u8(0..4) {
+        // each always of one type: MySQL fixes that for a prepared statement when it is prepared
+        let (literal, shown) = match place {
             0 => (n.to_string(), n.to_string()),
             1 => (format!("'it''s {n} of {}'", self.number), format!("it's {n} of {}", self.number)),
             2 => (format!("{n}.125"), format!("{n}.125")),
