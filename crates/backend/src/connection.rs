@@ -12,7 +12,7 @@ use weir_wire::{
     query_attributes::query_head,
     response::{self, Column, ErrPacket, TextRow},
     response_end::{BACKEND_FLAGS, Expect, ResponseEnd, Scan, Summary},
-    server_version::Flavour,
+    server_version::{Flavour, ServerVersion},
     write_packet,
 };
 
@@ -23,8 +23,9 @@ use crate::{
     pool::{Class, Lease},
     prepared::PreparedOnServer,
     shard::Waiter,
-    state::{self, State, Transition},
+    state::{self, Part, State, Transition},
     stream::{Detached, Stream},
+    text::TextsOnServer,
     user_variable::{self, OnConnection, UserVariableName, UserVariables, Wish},
 };
 
@@ -162,6 +163,10 @@ pub struct Connection {
     user_variables: OnConnection,
     /// Statements prepared on it.
     pub prepared: PreparedOnServer,
+    /// Statements prepared on it as text, by name.
+    pub texts: TextsOnServer,
+    /// The roles that login gave, as SET ROLE takes them; empty if the server has no roles.
+    roles_by_login: Box<[u8]>,
     /// Keeps its place in the pool's budget.
     pub(crate) lease: Option<Lease>,
 }
@@ -199,6 +204,8 @@ impl Connection {
             answer_due: false,
             user_variables: OnConnection::default(),
             prepared: PreparedOnServer::default(),
+            texts: TextsOnServer::default(),
+            roles_by_login: Box::default(),
             lease: None,
         }
     }
@@ -241,6 +248,12 @@ impl Connection {
     #[must_use]
     pub fn baseline(&self) -> &Arc<State> {
         &self.baseline
+    }
+
+    /// The roles that login gave, as SET ROLE takes them.
+    #[must_use]
+    pub fn roles_by_login(&self) -> &[u8] {
+        &self.roles_by_login
     }
 
     /// The server told that something changed.
@@ -499,7 +512,8 @@ impl Connection {
     /// What has to be sent so that `want` becomes its state.
     #[must_use]
     pub fn transition_to(&self, want: &Goal) -> Transition {
-        let mut transition = Transition::between(&self.state, &want.state, self.server.version.flavour);
+        let mut transition = Transition::between(&self.state, &want.state, self.server.version.flavour)
+            .with_roles(&self.state, &want.state, &self.roles_by_login);
         if let Some(wish) = &want.user {
             self.user_variables.write_assignments(wish, &mut transition.set);
         }
@@ -541,51 +555,26 @@ impl Connection {
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         self.read_left(questions).await?;
-        let mut refused = None;
-        if !transition.set.is_empty() {
-            match self.read_reply(Expect::One).await {
-                Ok(_) => {}
-                Err(error @ ConnectionError::Server { .. }) => refused = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        let variables_refused = refused.is_some();
-        let mut database_refused = false;
-        if transition.database.is_some() {
+        let (mut refused, mut missing) = (None, Vec::new());
+        for part in transition.parts() {
             match self.read_reply(Expect::One).await {
                 Ok(_) => {}
                 Err(error @ ConnectionError::Server { .. }) => {
-                    database_refused = true;
                     refused = refused.or(Some(error));
+                    missing.push(part);
                 }
                 Err(error) => return Err(error),
             }
         }
-        for _ in transition.opening.statements() {
-            match self.read_reply(Expect::One).await {
-                Ok(_) => {}
-                Err(error @ ConnectionError::Server { .. }) => refused = refused.or(Some(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        match refused {
-            None => {
-                self.server.accepted.add(transition);
-                self.is_now(want);
-                self.broken = false;
-                Ok(())
-            }
-            Some(error) => {
-                if !variables_refused {
-                    match database_refused {
-                        true => self.has_variables_of(want),
-                        false => self.is_now(want),
-                    }
-                    self.broken = false;
-                }
-                Err(error)
-            }
-        }
+        let Some(error) = refused else {
+            self.server.accepted.add(transition);
+            self.is_now(want);
+            self.has_texts(transition, &[]);
+            self.broken = false;
+            return Ok(());
+        };
+        self.not_all(transition, want, &missing)?;
+        Err(error)
     }
 
     fn is_now(&mut self, want: &Goal) {
@@ -595,13 +584,48 @@ impl Connection {
         }
     }
 
-    /// All of `want` is set on it, but for the default database, which is what it was.
-    fn has_variables_of(&mut self, want: &Goal) {
-        let database = self.state.database().map(<[u8]>::to_vec);
+    fn has_texts(&mut self, transition: &Transition, missing: &[Part]) {
+        for (n, change) in transition.texts.iter().enumerate() {
+            match missing.contains(&Part::Text(n)) {
+                false => self.texts.made(change),
+                // a PREPARE that fails has dropped the statement before it
+                true => self.texts.remove(&change.name),
+            }
+        }
+    }
+
+    /// The server refused parts of a transition, or did not come to them. What it refused of the variables is not known:
+    /// then it stays broken.
+    ///
+    /// # Errors
+    /// Roles could not be given back: no fault of who wants the connection, which another one serves.
+    fn not_all(
+        &mut self,
+        transition: &Transition,
+        want: &Goal,
+        missing: &[Part],
+    ) -> Result<(), ConnectionError> {
+        if transition.gives_roles_back && missing.contains(&Part::Role) {
+            return Err(ConnectionError::Closed);
+        }
+        if missing.contains(&Part::Set) {
+            return Ok(());
+        }
+        let before = Arc::clone(&self.state);
         self.is_now(want);
         let mut state = (*want.state).clone();
-        state.set_database(database.as_deref());
+        for part in missing {
+            match part {
+                Part::Set | Part::Text(_) | Part::Opening(_) => {}
+                Part::Role => state.set_role(before.role()),
+                Part::ResourceGroup => state.set_resource_group(before.resource_group()),
+                Part::Database => state.set_database(before.database()),
+            }
+        }
         self.state = self.server.states.share(state);
+        self.has_texts(transition, missing);
+        self.broken = false;
+        Ok(())
     }
 
     /// Reads the answers to the statements of [`Transition::write_statements`] that were sent before another one, in
@@ -617,32 +641,19 @@ impl Connection {
         want: &Goal,
         mut sequence: u8,
     ) -> Result<u8, ConnectionError> {
-        if !transition.set.is_empty() {
-            self.read_packet(sequence).await?;
-            sequence = sequence.wrapping_add(1);
-        }
-        if transition.database.is_some() {
+        let parts: Vec<Part> = transition.parts().collect();
+        for n in 0..parts.len() {
             match self.read_packet(sequence).await {
                 Ok(()) => sequence = sequence.wrapping_add(1),
                 Err(error @ ConnectionError::Server { .. }) => {
-                    self.has_variables_of(want);
-                    self.broken = false;
+                    let missing = parts.get(n..).unwrap_or_default();
+                    self.not_all(transition, want, missing)?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        for _ in transition.opening.statements() {
-            match self.read_packet(sequence).await {
-                Ok(()) => sequence = sequence.wrapping_add(1),
-                Err(error @ ConnectionError::Server { .. }) => {
-                    self.is_now(want);
-                    self.broken = false;
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.has_texts(transition, &[]);
         self.server.accepted.add(transition);
         self.is_now(want);
         Ok(sequence)
@@ -840,8 +851,12 @@ impl Connection {
         packet_with(&mut out, 0, |w| {
             w.bytes(query).bytes(arm_trackers(flavour).as_bytes());
         });
+        let has_roles = has_roles(&self.server.version);
         packet_with(&mut out, 0, |w| {
             w.bytes(query).bytes(state::select_all(flavour).as_bytes());
+            if has_roles {
+                w.bytes(b",CURRENT_ROLE()");
+            }
         });
         self.broken = true;
         self.stream.write_all(&out).await?;
@@ -850,22 +865,53 @@ impl Connection {
         if after_reset {
             self.read_reply(Expect::One).await?;
             self.prepared = PreparedOnServer::default();
+            self.texts = TextsOnServer::default();
             self.user_variables = OnConnection::default();
         }
         self.read_reply(Expect::Results).await?;
         let reply = self.read_reply(Expect::Results).await?;
         let mut rows = reply.rows()?;
-        let row = rows.pop().unwrap_or_default();
+        let mut row = rows.pop().unwrap_or_default();
+        let role = if has_roles { role_as_set(row.pop().flatten().as_deref(), flavour) } else { None };
         let mut values = row.into_iter().map(|v| v.unwrap_or_default().into_boxed_slice());
         let database = values.next().filter(|d| !d.is_empty());
         let state = State::from_values(database.as_deref(), values.collect())
             .ok_or(Malformed { what: "answer to the first question about variables", at: 0 })?;
-        self.state = self.server.states.share(state);
-        self.baseline = Arc::clone(&self.state);
+        let group = self.state.resource_group().map(<[u8]>::to_vec);
+        self.baseline = self.server.states.share(state);
+        self.state = Arc::clone(&self.baseline);
+        match role {
+            Some(role) if !after_reset => self.roles_by_login = role,
+            Some(role) if *role != *self.roles_by_login => self.keeps(|state| state.set_role(Some(&role))),
+            Some(_) => {}
+            // what cannot be set again cannot be given back
+            None if after_reset && !self.roles_by_login.is_empty() => return Err(ConnectionError::Closed),
+            None => {}
+        }
+        if group.is_some() {
+            self.keeps(|state| state.set_resource_group(group.as_deref()));
+        }
         self.dirty = false;
         self.opened = false;
         self.broken = false;
         Ok(())
+    }
+
+    /// A reset does not take it away.
+    fn keeps(&mut self, what: impl Fn(&mut State)) {
+        let mut state = (*self.state).clone();
+        what(&mut state);
+        self.state = self.server.states.share(state);
+    }
+
+    /// Asks which roles are active. `None` if they cannot be set again.
+    ///
+    /// # Errors
+    /// The server refused, or the connection failed.
+    pub async fn active_roles(&mut self) -> Result<Option<Box<[u8]>>, ConnectionError> {
+        let rows = self.query("SELECT CURRENT_ROLE()").await?.rows()?;
+        let value = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
+        Ok(role_as_set(value.as_deref(), self.server.version.flavour))
     }
 
     /// Sets the trackers to what Weir needs; the one for GTIDs cannot be set inside a transaction (1766).
@@ -923,6 +969,26 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.say_goodbye();
+    }
+}
+
+/// Since when the servers have roles. Source: release notes of MySQL 8.0.0 and MariaDB 10.0.5.
+fn has_roles(version: &ServerVersion) -> bool {
+    let since = match version.flavour {
+        Flavour::MySql => 80_000,
+        Flavour::MariaDb => 100_005,
+    };
+    version.number >= since
+}
+
+/// What CURRENT_ROLE() shows, as SET ROLE takes it. MySQL shows a list of quoted names, MariaDB one without quotes.
+fn role_as_set(shown: Option<&[u8]>, flavour: Flavour) -> Option<Box<[u8]>> {
+    let Some(shown) = shown else { return Some(Box::from(*b"NONE")) };
+    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'\\' | b'\'' | b'"');
+    match flavour {
+        _ if shown.is_empty() || !shown.iter().all(plain) => None,
+        Flavour::MySql => Some(shown.into()),
+        Flavour::MariaDb => Some(state::quoted_name(shown).into()),
     }
 }
 

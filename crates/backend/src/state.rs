@@ -18,10 +18,10 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use weir_wire::{command::com, packet_with, query_attributes::query_head, server_version::Flavour};
+use weir_wire::{command::com, query_attributes::query_head, server_version::Flavour, write_packet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::opening::Opening;
+use crate::{opening::Opening, text::TextChange};
 
 /// How a value is written in SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,10 @@ pub struct State {
     results_collation: Box<[u8]>,
     /// Session variables of which nobody knows the value unless a session has set them, by name.
     others: Arc<[Other]>,
+    /// What SET ROLE takes, if it is not what login gave.
+    role: Option<Box<[u8]>>,
+    /// MySQL's resource group, if it is not that of user threads.
+    resource_group: Option<Box<[u8]>>,
 }
 
 /// A variable that only sessions which have set it name.
@@ -179,6 +183,8 @@ impl State {
             values,
             results_collation: Box::default(),
             others: Arc::default(),
+            role: None,
+            resource_group: None,
         })
     }
 
@@ -239,9 +245,39 @@ impl State {
         }
     }
 
-    /// The same other variables as `from` has.
+    /// The same other variables as `from` has, role and resource group.
     pub fn set_others_of(&mut self, from: &State) {
         self.others = Arc::clone(&from.others);
+        self.role.clone_from(&from.role);
+        self.resource_group.clone_from(&from.resource_group);
+    }
+
+    /// The active roles as SET ROLE takes them; `None` for what login gave.
+    #[must_use]
+    pub fn role(&self) -> Option<&[u8]> {
+        self.role.as_deref()
+    }
+
+    /// Other roles are active.
+    pub fn set_role(&mut self, role: Option<&[u8]>) {
+        self.role = role.map(Into::into);
+    }
+
+    /// The resource group as SET RESOURCE GROUP takes it; `None` for that of user threads.
+    #[must_use]
+    pub fn resource_group(&self) -> Option<&[u8]> {
+        self.resource_group.as_deref()
+    }
+
+    /// The thread is in another resource group.
+    pub fn set_resource_group(&mut self, group: Option<&[u8]>) {
+        self.resource_group = group.map(Into::into);
+    }
+
+    /// Has it roles or a resource group of its own?
+    #[must_use]
+    pub fn has_rights(&self) -> bool {
+        self.role.is_some() || self.resource_group.is_some()
     }
 
     /// Is a bare variable on?
@@ -271,11 +307,39 @@ pub struct Transition {
     pub needs_new_login: bool,
     /// `character_set_client` changes, and with it what the bytes of a text mean.
     pub recodes: bool,
+    /// The active roles change to these, as SET ROLE takes them.
+    pub role: Option<Box<[u8]>>,
+    /// They are those that login gave: what is set was set with more rights, perhaps.
+    pub gives_roles_back: bool,
+    /// The resource group changes to this one.
+    pub resource_group: Option<Box<[u8]>>,
+    /// Names of prepared texts that change, behind all else.
+    pub texts: Vec<TextChange>,
     /// A transaction is opened behind all that.
     pub opening: Opening,
     /// The values that are set, as [`Accepted`] knows them.
     values: Values,
 }
+
+/// A statement of a [`Transition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// SET of variables.
+    Set,
+    /// SET ROLE.
+    Role,
+    /// SET RESOURCE GROUP.
+    ResourceGroup,
+    /// USE.
+    Database,
+    /// The n-th change of [`Transition::texts`].
+    Text(usize),
+    /// The n-th statement of [`Transition::opening`].
+    Opening(usize),
+}
+
+/// The resource group of all connections that are not in another.
+const USER_GROUP: &[u8] = b"USR_default";
 
 /// The system variables that one SET assigns.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -326,10 +390,9 @@ impl Accepted {
     #[must_use]
     pub fn are_all(&self, transition: &Transition) -> bool {
         let known = |hashes: &HashSet<u64>| transition.values.hashes.iter().all(|hash| hashes.contains(hash));
-        transition.database.is_none()
+        // anything else may be refused; a statement behind a BEGIN that was would commit at once
+        transition.parts().all(|part| part == Part::Set)
             && !transition.needs_new_login
-            // a statement behind a BEGIN that was refused would commit at once
-            && transition.opening.is_nothing()
             && !transition.values.restricted
             && known(&self.hashes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -343,11 +406,16 @@ impl Transition {
         let values = write_set(have, want, flavour, &mut set);
         let (have_database, want_database) = (have.database(), want.database());
         let changes = have_database != want_database;
+        let group = || want.resource_group.clone().unwrap_or_else(|| USER_GROUP.into());
         Self {
             set,
             database: want_database.filter(|_| changes).map(Into::into),
             needs_new_login: changes && want_database.is_none(),
             recodes: have.value(CHARACTER_SET_CLIENT) != want.value(CHARACTER_SET_CLIENT),
+            role: None,
+            gives_roles_back: false,
+            resource_group: (have.resource_group != want.resource_group).then(group),
+            texts: Vec::new(),
             opening: Opening::default(),
             values,
         }
@@ -359,61 +427,115 @@ impl Transition {
         Self { opening, ..self }
     }
 
+    /// Only changes of names.
+    #[must_use]
+    pub fn of_texts(texts: Vec<TextChange>) -> Self {
+        Self { texts, ..Self::default() }
+    }
+
+    /// The same on a connection to which login gave the roles `by_login`, as SET ROLE takes them.
+    #[must_use]
+    pub fn with_roles(mut self, have: &State, want: &State, by_login: &[u8]) -> Self {
+        if have.role != want.role {
+            self.gives_roles_back = want.role.is_none();
+            self.role = Some(want.role.clone().unwrap_or_else(|| by_login.into()));
+        }
+        self
+    }
+
+    /// Its statements in their order. What is set may need a role, and so may a database.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        let set = (!self.set.is_empty()).then_some(Part::Set);
+        let role = self.role.is_some().then_some(Part::Role);
+        let group = self.resource_group.is_some().then_some(Part::ResourceGroup);
+        let rights = if self.gives_roles_back { [group, set, role] } else { [role, group, set] };
+        let database = self.database.is_some().then_some(Part::Database);
+        let texts = (0..self.texts.len()).map(Part::Text);
+        let opening = (0..self.opening.statements().count()).map(Part::Opening);
+        rights.into_iter().chain([database]).flatten().chain(texts).chain(opening)
+    }
+
     /// How many of its statements change the state.
     #[must_use]
     pub fn changes(&self) -> usize {
-        usize::from(!self.set.is_empty()) + usize::from(self.database.is_some())
+        self.parts().filter(|part| !matches!(part, Part::Opening(_))).count()
+    }
+
+    /// Appends a part as a statement.
+    fn write_part(&self, part: Part, out: &mut Vec<u8>) {
+        match part {
+            Part::Set => out.extend_from_slice(&self.set),
+            Part::Role => {
+                out.extend_from_slice(b"SET ROLE ");
+                out.extend_from_slice(self.role.as_deref().unwrap_or_default());
+            }
+            Part::ResourceGroup => {
+                out.extend_from_slice(b"SET RESOURCE GROUP ");
+                out.extend_from_slice(self.resource_group.as_deref().unwrap_or_default());
+            }
+            Part::Database => {
+                out.extend_from_slice(b"USE ");
+                out.extend(quoted_name(self.database.as_deref().unwrap_or_default()));
+            }
+            Part::Text(n) => out.extend(self.texts.get(n).map(TextChange::sql).unwrap_or_default()),
+            Part::Opening(n) => {
+                out.extend(self.opening.statements().nth(n).unwrap_or_default().bytes());
+            }
+        }
     }
 
     /// How many answers to expect.
     #[must_use]
     pub fn commands(&self) -> usize {
-        self.changes() + self.opening.statements().count()
+        self.parts().count()
     }
 
     /// Appends it as commands: COM_QUERY, COM_INIT_DB. `attributes`: the connection has negotiated query attributes.
     pub fn write_commands(&self, attributes: bool, out: &mut Vec<u8>) {
-        if !self.set.is_empty() {
-            packet_with(out, 0, |w| {
-                w.bytes(query_head(attributes)).bytes(&self.set);
-            });
-        }
-        if let Some(database) = &self.database {
-            packet_with(out, 0, |w| {
-                w.u8(com::INIT_DB).bytes(database);
-            });
-        }
-        for statement in self.opening.statements() {
-            packet_with(out, 0, |w| {
-                w.bytes(query_head(attributes)).bytes(statement.as_bytes());
-            });
+        for part in self.parts() {
+            let mut payload = Vec::new();
+            match (part, &self.database) {
+                (Part::Database, Some(database)) => {
+                    payload.push(com::INIT_DB);
+                    payload.extend_from_slice(database);
+                }
+                _ => {
+                    payload.extend_from_slice(query_head(attributes));
+                    self.write_part(part, &mut payload);
+                }
+            }
+            write_packet(out, 0, &payload);
         }
     }
 
     /// Can it be made by statements that mean the same in every character set?
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.needs_new_login && self.database.as_deref().is_none_or(<[u8]>::is_ascii) && self.set.is_ascii()
+        let means_the_same = |change: &TextChange| !self.recodes || change.sql().is_ascii();
+        !self.needs_new_login
+            && self.database.as_deref().is_none_or(<[u8]>::is_ascii)
+            && self.set.is_ascii()
+            && self.texts.iter().all(means_the_same)
     }
 
     /// Appends it as statements, each with its semicolon. It must be [plain](Self::is_plain).
     pub fn write_statements(&self, out: &mut Vec<u8>) {
-        if !self.set.is_empty() {
-            out.extend_from_slice(&self.set);
-            out.push(b';');
-        }
-        if let Some(database) = &self.database {
-            out.extend_from_slice(b"USE `");
-            for &byte in &**database {
-                out.extend(std::iter::repeat_n(byte, if byte == b'`' { 2 } else { 1 }));
-            }
-            out.extend_from_slice(b"`;");
-        }
-        for statement in self.opening.statements() {
-            out.extend_from_slice(statement.as_bytes());
+        for part in self.parts() {
+            self.write_part(part, out);
             out.push(b';');
         }
     }
+}
+
+/// A name in backticks.
+pub(crate) fn quoted_name(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len() + 2);
+    out.push(b'`');
+    for &byte in name {
+        out.extend(std::iter::repeat_n(byte, if byte == b'`' { 2 } else { 1 }));
+    }
+    out.push(b'`');
+    out
 }
 
 fn write_set(have: &State, want: &State, flavour: Flavour, set: &mut Vec<u8>) -> Values {
@@ -573,6 +695,7 @@ impl<T: Eq + Hash> Interner<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Definition, text::Becomes};
 
     fn state() -> State {
         State::from_values(None, vec![Box::from(*b"x"); variable_count()]).unwrap()
@@ -645,6 +768,60 @@ mod tests {
         let set = "SET SESSION max_seeks_for_key=8,SESSION sort_buffer_size=DEFAULT,SESSION transaction_prealloc_size=4096";
         assert_eq!(sent, set);
         assert_eq!(Transition::between(&want, &want.clone(), Flavour::MySql).commands(), 0);
+    }
+
+    /// The statements that turn one state into the other.
+    fn statements(have: &State, want: &State) -> String {
+        let transition = Transition::between(have, want, Flavour::MySql).with_roles(have, want, b"`r`@`%`");
+        let mut out = Vec::new();
+        transition.write_statements(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_role_allows_is_done_while_it_is_active() {
+        let (mut with, without) = (state(), state());
+        with.set_role(Some(b"`a`@`%`,`b`@`%`"));
+        with.set_resource_group(Some(b"`g`"));
+        with.set_other(b"sql_log_bin", b"0");
+        with.set_database(Some(b"d"));
+        assert_eq!(
+            statements(&without, &with),
+            "SET ROLE `a`@`%`,`b`@`%`;SET RESOURCE GROUP `g`;SET SESSION sql_log_bin=0;USE `d`;"
+        );
+        assert_eq!(
+            statements(&with, &without),
+            "SET RESOURCE GROUP USR_default;SET SESSION sql_log_bin=DEFAULT;SET ROLE `r`@`%`;"
+        );
+        let mut none = without.clone();
+        none.set_role(Some(b"NONE"));
+        assert_eq!(statements(&without, &none), "SET ROLE NONE;");
+        let transition =
+            Transition::between(&without, &none, Flavour::MySql).with_roles(&without, &none, b"");
+        assert!(!Accepted::default().are_all(&transition), "it may be revoked");
+    }
+
+    #[test]
+    fn texts_are_prepared_behind_all_else() {
+        let (have, mut want) = (state(), state());
+        want.set_database(Some(b"d"));
+        let definition =
+            Definition { text: (*b"PREPARE `a` FROM 'SELECT 1'").into(), state: Arc::new(state()) };
+        let change = |name: &[u8; 1], becomes| TextChange { name: (*name).into(), becomes };
+        let mut transition = Transition::between(&have, &want, Flavour::MySql);
+        transition.texts = vec![
+            change(b"a", Becomes::Prepared(Arc::new(definition))),
+            change(b"b", Becomes::Unknown),
+            change(b"c", Becomes::Anything),
+        ];
+        let mut out = Vec::new();
+        transition.write_statements(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "USE `d`;PREPARE `a` FROM 'SELECT 1';DEALLOCATE PREPARE `b`;PREPARE `c` FROM 'DO 1';"
+        );
+        assert_eq!(transition.commands(), 4);
+        assert!(!Accepted::default().are_all(&transition));
     }
 
     #[test]

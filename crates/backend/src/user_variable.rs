@@ -98,6 +98,22 @@ fn geometry(hex: &[u8]) -> Vec<u8> {
     [b"ST_GeomFromWKB(x'", form, b"',0x", &system, b")"].concat()
 }
 
+/// The text that a value is, as SET takes it, if it is one of ASCII alone: that means the same in every character set that
+/// a session may have.
+#[must_use]
+pub fn ascii_text(value: &[u8]) -> Option<Vec<u8>> {
+    const CHARSETS: [&[u8]; 5] = [b"_utf8mb4", b"_utf8mb3", b"_latin1", b"_ascii", b"_binary"];
+    let (charset, value) = value.split_at_checked(value.iter().position(|b| *b == b' ')?)?;
+    let hex = value.strip_prefix(b" x'")?;
+    let (hex, _) = hex.split_at_checked(hex.iter().position(|b| *b == b'\'')?)?;
+    let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let bytes = hex.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    });
+    bytes.collect::<Option<Vec<u8>>>().filter(|text| CHARSETS.contains(&charset) && text.is_ascii())
+}
+
 /// What a session must find on a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -254,6 +270,23 @@ mod tests {
         assert_eq!(assignments(&on, &wish(&[], &[])), "SET @`x`=null");
         assert!(!on.is_given(&Arc::default()));
         assert_eq!(assignments(&on, &wish(&[("x", "1")], &[])), "SET @`x`=1");
+    }
+
+    #[test]
+    fn only_an_ascii_text_is_read_back() {
+        for (value, text) in [
+            ("_utf8mb4 x'53454C454354' COLLATE utf8mb4_bin", Some("SELECT")),
+            ("_binary x'61'", Some("a")),
+            ("_latin1 x'' COLLATE latin1_swedish_ci", Some("")),
+            ("_utf8mb4 x'C3A4' COLLATE utf8mb4_bin", None),
+            ("_utf16 x'0061' COLLATE utf16_bin", None),
+            ("_utf8mb4 x'6' COLLATE utf8mb4_bin", None),
+            ("5", None),
+            ("CAST(5 AS UNSIGNED)", None),
+            ("NULL", None),
+        ] {
+            assert_eq!(ascii_text(value.as_bytes()).as_deref(), text.map(str::as_bytes), "{value}");
+        }
     }
 
     #[test]

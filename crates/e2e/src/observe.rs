@@ -65,10 +65,11 @@ const OF_THE_SESSION: &[&str] = &[
     "SELECT @@session.tx_isolation, @@session.tx_read_only",
 ];
 
-/// Asked last, since they end transactions.
-const LAST: &[&str] = &["CREATE TABLE IF NOT EXISTS {db}.few (x INT)"];
+/// Asked last, since they end transactions, and since a session of Weir's keeps its connection from such a name on.
+const LAST: &[&str] = &["CREATE TABLE IF NOT EXISTS {db}.few (x INT)", "EXECUTE `ś`"];
 
 const OF_MYSQL: &[&str] = &[
+    "SELECT RESOURCE_GROUP FROM performance_schema.threads WHERE PROCESSLIST_ID = CONNECTION_ID()",
     // a variable that was taken away is NULL
     "SELECT VARIABLE_NAME FROM performance_schema.user_variables_by_thread v \
      JOIN performance_schema.threads t USING (THREAD_ID) \

@@ -30,6 +30,10 @@ on_both_servers!(
     a_connection_that_is_killed_while_idle_is_readable,
     a_read_only_session_may_not_write,
     prepare_leaves_row_count_alone,
+    a_prepare_that_fails_has_dropped_the_statement_of_its_name,
+    names_of_prepared_texts_are_the_same_in_any_case,
+    a_text_is_executed_in_the_database_in_which_it_was_prepared,
+    a_reset_drops_prepared_texts_and_keeps_roles,
     a_client_is_taken_for_the_account_with_the_most_specific_host,
     a_sum_over_the_tables_of_accounts_changes_with_every_account,
 );
@@ -276,6 +280,71 @@ fn prepare_leaves_row_count_alone(cluster: &'static Cluster) -> Result<()> {
     client.run("INSERT INTO t VALUES (1), (2), (3)")?;
     client.prepare("SELECT 1")?;
     assert_eq!(client.value("SELECT ROW_COUNT()")?, "3");
+    Ok(())
+}
+
+// `session/texts.rs` drops it, too, and asks what became of it.
+fn a_prepare_that_fails_has_dropped_the_statement_of_its_name(cluster: &'static Cluster) -> Result<()> {
+    const UNKNOWN: u16 = 1243;
+    let mut client = plain(cluster)?;
+    for failing in [
+        "PREPARE s FROM 'SELEC'",
+        "PREPARE s FROM 'SELECT nosuch'",
+        "PREPARE s FROM @never",
+        "PREPARE s FROM ''",
+    ] {
+        client.run("PREPARE s FROM 'SELECT 1'")?;
+        assert_ne!(client.query(failing)?.error_number(), 0, "{failing}");
+        assert_eq!(client.query("EXECUTE s")?.error_number(), UNKNOWN, "{failing}");
+    }
+    client.run("PREPARE s FROM 'SELECT 1'")?;
+    for no_prepare in ["PREPARE s FROM", "PREPARE s 'SELECT 1'", "PREPARE s FROM 'SELECT 1"] {
+        assert_eq!(client.query(no_prepare)?.error_number(), 1064, "{no_prepare}");
+        assert_eq!(client.value("EXECUTE s")?, "1", "{no_prepare}");
+    }
+    Ok(())
+}
+
+// `weir_sql::Detail` gives them in lower case.
+fn names_of_prepared_texts_are_the_same_in_any_case(cluster: &'static Cluster) -> Result<()> {
+    let mut client = plain(cluster)?;
+    client.run("PREPARE Name_1$ FROM 'SELECT 1'")?;
+    client.run("PREPARE nAME_1$ FROM 'SELECT 2'")?;
+    assert_eq!(client.value("EXECUTE `NAME_1$`")?, "2");
+    client.run("DEALLOCATE PREPARE name_1$")?;
+    assert_eq!(client.query("EXECUTE Name_1$")?.error_number(), 1243);
+    Ok(())
+}
+
+fn a_text_is_executed_in_the_database_in_which_it_was_prepared(cluster: &'static Cluster) -> Result<()> {
+    let databases = Databases::create(cluster, "facts_texts")?;
+    databases.prepare("CREATE TABLE t (id INT); INSERT INTO t VALUES (1)")?;
+    let mut client = plain(cluster)?;
+    client.run(&format!("USE `{}`", databases.names()[0]))?;
+    client.run("PREPARE s FROM 'SELECT id FROM t'")?;
+    client.run("USE information_schema")?;
+    assert_eq!(client.value("EXECUTE s")?, "1");
+    assert_eq!(client.value("SELECT DATABASE()")?, "information_schema");
+    Ok(())
+}
+
+// `Connection::prepare_for_use` asks which are active.
+fn a_reset_drops_prepared_texts_and_keeps_roles(cluster: &'static Cluster) -> Result<()> {
+    let role = format!("facts{}_role", std::process::id());
+    let account = format!("'facts{}_of_role'@'%'", std::process::id());
+    let _dropped = Dropped(cluster, vec![account.clone()]);
+    cluster.sql(
+        0,
+        &format!("CREATE ROLE {role}; CREATE USER {account} IDENTIFIED BY 'p'; GRANT {role} TO {account}"),
+    )?;
+    let login = Login::new(&format!("facts{}_of_role", std::process::id()), "p");
+    let mut client = Client::connect(&instance(cluster, 0)?, &login)?;
+    client.run("PREPARE s FROM 'SELECT 1'")?;
+    client.run(&format!("SET ROLE {role}"))?;
+    ensure!(client.reset()?.error().is_none(), "the reset failed");
+    assert_eq!(client.query("EXECUTE s")?.error_number(), 1243);
+    assert!(client.value("SELECT CURRENT_ROLE()")?.contains(&role));
+    cluster.sql(0, &format!("DROP ROLE {role}"))?;
     Ok(())
 }
 

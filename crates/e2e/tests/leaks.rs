@@ -32,6 +32,8 @@ const SCHEMA: &str = "
     CREATE PROCEDURE tables() BEGIN CREATE TEMPORARY TABLE tmp (x INT); INSERT INTO tmp VALUES (1); END;
     CREATE FUNCTION assigns() RETURNS INT DETERMINISTIC BEGIN SET @a = 'by function'; RETURN 1; END;
     CREATE FUNCTION inserts() RETURNS INT BEGIN INSERT INTO few (k) VALUES (99); DELETE FROM few WHERE k = 99; RETURN 1; END;
+    CREATE PROCEDURE prepares() BEGIN PREPARE s FROM 'SELECT 47'; END;
+    CREATE PROCEDURE takes_role() SQL SECURITY INVOKER BEGIN SET ROLE leaky; END;
     CREATE TABLE triggered (x INT);
     CREATE TRIGGER tr BEFORE INSERT ON triggered FOR EACH ROW SET @b = 'by trigger'";
 
@@ -87,7 +89,7 @@ const STATES: &[(&str, Hold, &[&str])] = &[
     ("user variable in SELECT", Travels, &["SELECT @c := 5"]),
     ("user variable by INTO", Travels, &["SELECT 6 INTO @d"]),
     ("user variable in UPDATE", Travels, &["UPDATE few SET k = (@e := k)"]),
-    ("user variable by a prepared text", Any, &["PREPARE s FROM 'SELECT 7 INTO @a'", "EXECUTE s"]),
+    ("user variable by a prepared text", Travels, &["PREPARE s FROM 'SELECT 7 INTO @a'", "EXECUTE s"]),
     ("user variable by a function", Any, &["SELECT assigns()"]),
     ("user variable by a trigger", Any, &["INSERT INTO triggered VALUES (1)"]),
     ("user variable by diagnostics", Travels, &["SELECT 1/0", "GET DIAGNOSTICS @a = NUMBER"]),
@@ -107,7 +109,13 @@ const STATES: &[(&str, Hold, &[&str])] = &[
     ("flushed tables", Any, &["FLUSH TABLES few WITH READ LOCK"]),
     ("global read lock", Any, &["FLUSH TABLES WITH READ LOCK"]),
     ("handler", Any, &["HANDLER few OPEN AS h"]),
-    ("prepared text", Any, &["PREPARE s FROM 'SELECT 42'"]),
+    ("prepared text", Travels, &["PREPARE s FROM 'SELECT 42'"]),
+    ("prepared text, executed", Travels, &["PREPARE s FROM 'SELECT 42'", "EXECUTE s"]),
+    ("prepared text of an odd name", Any, &["PREPARE `ś` FROM 'SELECT 43'"]),
+    ("prepared text from a variable", Travels, &["SET @a = 'SELECT 44'", "PREPARE s FROM @a"]),
+    ("prepared text that failed", Travels, &["PREPARE s FROM 'SELECT 45'", "PREPARE s FROM 'SELEC'"]),
+    ("prepared text by a procedure", Any, &["CALL prepares()"]),
+    ("prepared text among others", Any, &["PREPARE s FROM 'SELECT 46'; SELECT 1"]),
     ("next transaction's isolation", Any, &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]),
     ("next transaction read only", Any, &["SET TRANSACTION READ ONLY"]),
     ("read only session", Any, &["SET SESSION TRANSACTION READ ONLY"]),
@@ -139,7 +147,9 @@ const STATES: &[(&str, Hold, &[&str])] = &[
     ("trackers", Any, &["SET session_track_state_change = ON, session_track_system_variables = '*'"]),
     ("trackers off", Any, &["SET session_track_schema = OFF, session_track_system_variables = ''"]),
     ("profiling", Any, &["SET profiling = 1", "SELECT 1"]),
-    ("role", Any, &["SET ROLE leaky"]),
+    ("role", Travels, &["SET ROLE leaky"]),
+    ("role among others", Travels, &["SET ROLE leaky; SET @a = 1"]),
+    ("role by a procedure", Any, &["CALL takes_role()"]),
     ("old value of a global", Travels, &["SET SESSION sort_buffer_size = DEFAULT"]),
     ("several statements", Travels, &["SET @a = 1; SET sql_mode = 'ANSI'; SELECT 1/0"]),
     ("a failed change", Any, &["SET @a = 1, sql_mode = 'nosuch'"]),
@@ -155,6 +165,7 @@ const STATES: &[(&str, Hold, &[&str])] = &[
 const MYSQL: &[(&str, Hold, &[&str])] = &[
     ("execution time", Travels, &["SET max_execution_time = 12345"]),
     ("backup lock", Any, &["LOCK INSTANCE FOR BACKUP"]),
+    ("resource group", Travels, &["SET RESOURCE GROUP leaky"]),
     (
         "gtid_next",
         Any,
@@ -204,6 +215,9 @@ fn servers(flavour: Flavour) -> Result<Cluster> {
         0,
         &format!("CREATE ROLE leaky; GRANT SELECT ON *.* TO leaky; GRANT leaky TO {}", SERVICE.user),
     )?;
+    if flavour == Flavour::MySql {
+        cluster.sql(0, "CREATE RESOURCE GROUP leaky TYPE = USER")?;
+    }
     Ok(cluster)
 }
 
@@ -421,6 +435,9 @@ fn the_check_sees_what_leaks(flavour: Flavour) -> Result<()> {
         0,
         &format!("CREATE ROLE leaky; GRANT SELECT ON *.* TO leaky; GRANT leaky TO {}", SERVICE.user),
     )?;
+    if flavour == Flavour::MySql {
+        cluster.sql(0, "CREATE RESOURCE GROUP leaky TYPE = USER")?;
+    }
     let endpoint = Endpoint::port(cluster.primary()?.port);
     let fresh = fresh(&cluster)?;
     let own = if flavour == Flavour::MySql { MYSQL } else { MARIADB };
@@ -438,6 +455,7 @@ fn the_check_sees_what_leaks(flavour: Flavour) -> Result<()> {
         "for one statement",
         "statement time, next",
         "a function that writes",
+        "prepared text that failed",
     ];
     let mut unseen = Vec::new();
     for (name, _, statements) in STATES.iter().chain(own).filter(|(name, ..)| !gone.contains(name)) {

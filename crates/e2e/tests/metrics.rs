@@ -280,7 +280,7 @@ fn a_pin_is_counted_by_its_reason(cluster: &'static Cluster) -> Result<()> {
         ("SELECT GET_LOCK('e2e metrics', 1)", "user_lock"),
         ("LOCK TABLES t READ", "table_lock"),
         ("HANDLER t OPEN", "handler"),
-        ("PREPARE s FROM 'SELECT 1'", "text_prepare"),
+        ("PREPARE `s s` FROM 'SELECT 1'", "text_prepare"),
         ("SET SESSION insert_id = 300000", "session_variable"),
         ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "next_transaction"),
     ] {

@@ -464,6 +464,7 @@ impl Session {
         fresh: bool,
         refused: Refused,
     ) -> Result<T, SessionError> {
+        self.note_refused(&refused);
         if fresh {
             self.let_go(held, false);
         } else {

@@ -7,9 +7,11 @@ mod kill;
 pub mod login;
 pub mod pin;
 mod prepared;
+mod rights;
 mod show;
 mod state;
 mod text;
+mod texts;
 mod transaction;
 mod user_variables;
 
@@ -47,7 +49,9 @@ pub(crate) use diagnostics::Row;
 use diagnostics::{Diagnostics, OwnAnswer};
 use pin::Pins;
 use prepared::Statements;
+pub(crate) use rights::only_sets_rights;
 pub(crate) use state::{TRACKERS, has_tracker};
+pub(crate) use texts::{USES_TEXTS, may_go_together};
 use user_variables::{MOST_USER_VARIABLES, UserVariables};
 
 /// A session. All changes of its state happen in [`settle`](Session::settle).
@@ -94,6 +98,8 @@ pub struct Session {
     pub(crate) wish: Option<Arc<TrackWish>>,
     diagnostics: Diagnostics,
     pub(crate) user_variables: UserVariables,
+    /// Statements that it has prepared as text, if it ever did.
+    texts: Option<Box<texts::Texts>>,
     /// Variables that Weir keeps for the client instead of the server.
     pub(crate) virtuals: Vec<KeptVariable>,
     pub(crate) random: u64,
@@ -327,11 +333,15 @@ impl Session {
     async fn reset(&mut self) -> Result<(), SessionError> {
         let mysql = self.wanted.as_ref().is_some_and(|w| w.dialect.flavour == weir_sql::Flavour::MySql);
         let multi_statements = self.multi_statements;
+        let before = self.wanted.as_ref().map(|wanted| Arc::clone(&wanted.primary));
         self.forget_everything();
         // both servers keep the default database and what COM_SET_OPTION set; MySQL forgets the login's collation
         self.multi_statements = multi_statements;
         if mysql {
             self.collation = 0;
+        }
+        if let Some(before) = before.filter(|state| state.has_rights()) {
+            Box::pin(self.keep_rights(&before)).await?;
         }
         self.ok().await
     }
@@ -354,6 +364,7 @@ impl Session {
         self.virtuals.clear();
         self.diagnostics = Diagnostics::default();
         self.user_variables = UserVariables::default();
+        self.texts = None;
         self.wish = self.capabilities.contains(Capabilities::SESSION_TRACK).then(Arc::default);
         self.multi_statements = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         self.set_idle_limit();
@@ -365,10 +376,12 @@ impl Session {
         if dirty {
             held.checkout.mark_dirty();
         }
-        if held.checkout.user_variables().len() > MOST_USER_VARIABLES {
+        if held.checkout.user_variables().len() > MOST_USER_VARIABLES
+            || held.checkout.texts.len() > texts::MOST_ON_CONNECTION
+        {
             held.checkout.mark_dirty();
         }
-        // a reset does not take back roles and profiles on MariaDB
+        // a reset does not take back roles, and on MariaDB not profiles
         let survives_reset = self.pins.intersects(Pins::ROLE | Pins::PROFILING);
         if survives_reset {
             held.checkout.exchange_begins();

@@ -103,6 +103,7 @@ const LEFT_BEHIND: Effects = Effects::USER_VARIABLE_WRITE
     .union(Effects::TEXT_PREPARE)
     .union(Effects::TEXT_EXECUTE)
     .union(Effects::ROLE)
+    .union(Effects::RESOURCE_GROUP)
     .union(Effects::CALL)
     .union(Effects::SET_SESSION)
     .union(Effects::NEXT_TRANSACTION)

@@ -2,7 +2,7 @@
 
 use crate::lexer::Lexer;
 use crate::pass::Pass;
-use crate::{Dialect, Statement};
+use crate::{Dialect, Effects, Kind, Statement, detail};
 
 /// A nested text (of PREPARE) may nest so many times more.
 pub(crate) const DEEPEST_TEXT: u8 = 3;
@@ -15,6 +15,9 @@ pub fn analyze(sql: &[u8], dialect: &Dialect, out: &mut Statement) {
     lexer.run(sql, true, &mut out.pass);
     lexer.finish(&mut out.pass);
     conclude(out);
+    if out.statements == 1 && (out.kind == Kind::Prepare || out.effects.contains(Effects::RESOURCE_GROUP)) {
+        out.detail = detail::read(sql, dialect).map(Box::new);
+    }
 }
 
 /// The pass is over: what it found becomes the statement.
@@ -30,6 +33,7 @@ fn conclude(statement: &mut Statement) {
     statement.kill = found.kill;
     statement.weir = found.weir;
     statement.digest = found.digest;
+    statement.detail = None;
 }
 
 /// Understands a text that comes in pieces; the result is that of [`analyze`] for any way of cutting. Keeps a few

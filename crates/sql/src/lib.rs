@@ -6,6 +6,7 @@
 
 mod analyzer;
 mod charset;
+mod detail;
 mod hint;
 mod lexer;
 mod names;
@@ -16,6 +17,7 @@ mod statement;
 mod words;
 
 pub use analyzer::{Analyzer, analyze, fingerprint};
+pub use detail::{Detail, Source, Using};
 pub use signals::Signals;
 pub use statement::{
     Access, ClientCharset, Dialect, Effects, Flavour, HighBytes, Hint, Kill, Kind, ShowWeir, Statement,

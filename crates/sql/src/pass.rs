@@ -352,7 +352,7 @@ impl Pass {
         self.normal.word(text, lower, word.keyword);
         self.at.tokens += 1;
         if word.keyword.is_virtual_variable() || (text.len() > 14 && names::is_session_track(text)) {
-            self.effect(Effects::VIRTUAL_VARIABLE);
+            self.virtual_variable(word.keyword);
         }
         match self.prev {
             Prev::AtAt => return self.system_variable_name(text, 0, word.keyword),
@@ -378,7 +378,7 @@ impl Pass {
         if raw.len() >= 12
             && (words::look_up_quoted(raw).keyword.is_virtual_variable() || names::is_session_track(raw))
         {
-            self.effect(Effects::VIRTUAL_VARIABLE);
+            self.virtual_variable(words::look_up_quoted(raw).keyword);
         }
         match self.prev {
             Prev::AtAt => return self.system_variable_name(raw, doubled, words::look_up_quoted(raw).keyword),
@@ -396,6 +396,15 @@ impl Pass {
             self.react(Keyword::None, raw);
         }
         self.prev = Prev::Quoted;
+    }
+
+    /// A name of one that Weir answers for itself, or of a table of all session variables, with last_insert_id.
+    #[cold]
+    fn virtual_variable(&mut self, keyword: Keyword) {
+        self.effect(Effects::VIRTUAL_VARIABLE);
+        if matches!(keyword, Keyword::SessionVariables | Keyword::VariablesByThread) {
+            self.effect(Effects::READS_LAST_INSERT_ID);
+        }
     }
 
     /// What an undotted word changes.

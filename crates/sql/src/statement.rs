@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use crate::{Signals, pass::Pass};
+use crate::{Detail, Signals, Using, pass::Pass};
 
 /// Which server family the text is for; decides which version comments are executed and some keywords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +156,7 @@ bitflags! {
         const TEXT_PREPARE          = 1 << 8;
         /// `EXECUTE s`, `EXECUTE IMMEDIATE`, `DEALLOCATE PREPARE`.
         const TEXT_EXECUTE          = 1 << 9;
-        /// `SET ROLE`, `SET RESOURCE GROUP`.
+        /// `SET ROLE`.
         const ROLE                  = 1 << 10;
         /// `CALL`: a routine may do anything.
         const CALL                  = 1 << 11;
@@ -236,8 +236,23 @@ bitflags! {
         const SHOW_PROCESSLIST      = 1 << 51;
         /// `SHOW FULL PROCESSLIST`.
         const FULL_PROCESSLIST      = 1 << 52;
+
+        // --- set by who knows the session's prepared texts ---
+        /// PREPARE, EXECUTE or DEALLOCATE of a text that is known: what an execution does is among the effects.
+        const KNOWN_TEXT            = 1 << 60;
+        /// `SET RESOURCE GROUP`.
+        const RESOURCE_GROUP        = 1 << 61;
     }
 }
+
+/// What PREPARE and EXECUTE have of their own.
+const OWN: Effects = Effects::USER_VARIABLE_READ.union(Effects::PIN).union(Effects::UNPIN);
+
+/// Of a text these count when it is prepared, too.
+const GUARDS: Effects = Effects::ADMINISTRATIVE
+    .union(Effects::LIFTS_READ_ONLY)
+    .union(Effects::LOCAL_INFILE)
+    .union(Effects::UNREADABLE);
 
 /// `KILL [CONNECTION | QUERY] id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +306,8 @@ pub struct Statement {
     pub weir: Option<ShowWeir>,
     /// xxh3 of the fingerprint; the same in every release.
     pub digest: u64,
+    /// Every word of a statement that is the only one of its text, if it is of a kind that has it.
+    pub detail: Option<Box<Detail>>,
     /// The state machine, kept here for its memory and for the names that it found.
     pub(crate) pass: Pass,
 }
@@ -315,6 +332,7 @@ impl Statement {
             kill: None,
             weir: None,
             digest: 0,
+            detail: None,
             pass: Pass::new(),
         }
     }
@@ -331,7 +349,43 @@ impl Statement {
         self.kill = None;
         self.weir = None;
         self.digest = 0;
+        self.detail = None;
         self.pass.names.clear();
+    }
+
+    /// It prepares a text that was understood: nothing of what that does happens yet, but what nobody may run nobody may
+    /// prepare.
+    pub fn prepares(&mut self, text: &Statement) {
+        self.effects = self.effects & OWN | text.effects & GUARDS | Effects::KNOWN_TEXT;
+        self.adopt(text);
+    }
+
+    /// It executes a text that was understood: it does what that does, and what stands behind USING.
+    pub fn executes(&mut self, text: &Statement, using: Using) {
+        let own = match using {
+            Using::Variables => self.effects & OWN,
+            Using::Expressions => self.effects.difference(Effects::TEXT_EXECUTE),
+        };
+        let reads_only_the_text = using == Using::Variables && !own.contains(Effects::USER_VARIABLE_READ);
+        self.kind = text.kind;
+        self.access = if reads_only_the_text { text.access } else { Access::Write };
+        self.hint = if self.hint == Some(Hint::Primary) { self.hint } else { text.hint.or(self.hint) };
+        self.transaction = text.transaction;
+        self.effects = own | text.effects | Effects::KNOWN_TEXT;
+        self.signals |= text.signals;
+        self.digest = text.digest;
+        self.adopt(text);
+    }
+
+    /// It deallocates a prepared text, or executes one that is known not to exist.
+    pub fn only_names_text(&mut self) {
+        self.effects = self.effects & OWN | Effects::KNOWN_TEXT;
+    }
+
+    fn adopt(&mut self, text: &Statement) {
+        if self.pass.names.adopt(&text.pass.names).is_err() {
+            self.effects |= Effects::UNREADABLE;
+        }
     }
 
     /// The database of the last `USE`, decoded.

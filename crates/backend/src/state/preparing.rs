@@ -80,6 +80,8 @@ impl State {
                 .collect(),
             results_collation: Box::default(),
             others: self.others.iter().filter(|other| other.matters()).cloned().collect(),
+            role: None,
+            resource_group: None,
         }
     }
 
@@ -99,6 +101,8 @@ impl State {
                 .collect(),
             results_collation: self.results_collation.clone(),
             others: others.into(),
+            role: self.role.clone(),
+            resource_group: self.resource_group.clone(),
         }
     }
 }

@@ -13,7 +13,7 @@ use weir_wire::{command::com, error_code, framer::HEADER_LEN, query_attributes, 
 use super::Job;
 use crate::{
     metrics::bump,
-    session::{Held, Session, TRACKERS, has_tracker},
+    session::{Held, Session, TRACKERS, USES_TEXTS, has_tracker, may_go_together, only_sets_rights},
 };
 
 /// A state that is set in the same write as the statement.
@@ -52,33 +52,50 @@ impl Session {
         fresh: bool,
         packing: Packing,
     ) -> Result<Option<Box<Ahead>>, ConnectionError> {
+        if fresh && self.would_see_traces(held, job.statement) {
+            bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+            self.leave(held);
+            Box::pin(held.checkout.prepare_for_use(true)).await?;
+            // what the session had assigned on it is gone from it, and was told before
+            Box::pin(self.learn_user_variables()).await?;
+        }
         let Some(wanted) = &self.wanted else { return Ok(None) };
         let state = match held.target {
             Target::Primary => &wanted.primary,
             Target::Replica => &wanted.replica,
         };
+        let sets_rights = fresh && only_sets_rights(job.statement);
+        let kept = sets_rights.then(|| self.wanted_before(held, job.statement, state));
+        let state = kept.as_ref().unwrap_or(state);
         let mut ahead = None;
         let suits =
             |held: &Held| Arc::ptr_eq(held.checkout.state(), state) && self.user_variables.are_on(held);
-        let traces = fresh && self.would_see_traces(held, job.statement);
-        // a reset takes prepared statements along; and they are prepared before the transaction in which they run
-        let preparing = job.prepared.filter(|p| traces || held.checkout.prepared.id(p.definition).is_none());
-        let opening = if preparing.is_some() { Opening::default() } else { self.opening };
-        if fresh && (traces || !opening.is_nothing() || !suits(held)) {
-            let state = Arc::clone(state);
-            if traces {
-                bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
-                self.leave(held);
-                Box::pin(held.checkout.prepare_for_use(true)).await?;
-                // what the session had assigned on it is gone from it, and was told before
-                Box::pin(self.learn_user_variables()).await?;
-            }
-            let goal = self.user_variables.goal(&state);
-            let transition = held.checkout.transition_to(&goal).opening(opening);
+        let mut texts = match job.statement.effects.intersects(USES_TEXTS) {
+            true => self.texts_missing(held, job.statement),
+            false => Vec::new(),
+        };
+        let at_statement = if fresh { state } else { held.checkout.state() };
+        let packing = match may_go_together(&texts, job.statement, at_statement) || texts.is_empty() {
+            true => packing,
+            false => Packing::Apart,
+        };
+        // a statement is prepared before the transaction in which it runs
+        let preparing = job.prepared.filter(|p| held.checkout.prepared.id(p.definition).is_none());
+        let mut opens_later = preparing.is_some() || packing == Packing::Apart && !texts.is_empty();
+        let opening = if opens_later { Opening::default() } else { self.opening };
+        if fresh && (!opening.is_nothing() || !suits(held)) {
+            let goal = self.user_variables.goal(state);
+            let mut transition = held.checkout.transition_to(&goal).opening(opening);
+            transition.texts = std::mem::take(&mut texts);
             let by = way(held, job, &transition, self.class.query_attributes);
             if let (Packing::Together, Some(by)) = (packing, by) {
                 ahead = Some(Box::new(Ahead { by, transition, goal }));
             } else {
+                texts = std::mem::take(&mut transition.texts);
+                if !texts.is_empty() {
+                    transition.opening = Opening::default();
+                    opens_later = true;
+                }
                 if transition.commands() > 0 {
                     bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
                 }
@@ -88,16 +105,27 @@ impl Session {
                 }
                 Box::pin(held.checkout.go_to(&transition, &goal)).await?;
             }
+        } else if packing == Packing::Together && !texts.is_empty() {
+            let goal = goal(held.checkout.state());
+            let transition = Transition::of_texts(texts);
+            texts = Vec::new();
+            match way(held, job, &transition, self.class.query_attributes) {
+                Some(by) => ahead = Some(Box::new(Ahead { by, transition, goal })),
+                None => texts = transition.texts,
+            }
+        }
+        if !texts.is_empty() {
+            Box::pin(self.give_texts(held, job.statement, texts)).await?;
         }
         if let Some(prepared) = preparing {
             self.leave(held);
             Box::pin(self.prepare_there(held, prepared.definition)).await?;
-            if fresh && !self.opening.is_nothing() {
-                bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
-                let goal = goal(held.checkout.state());
-                let transition = held.checkout.transition_to(&goal).opening(self.opening);
-                Box::pin(held.checkout.go_to(&transition, &goal)).await?;
-            }
+        }
+        if fresh && opens_later && !self.opening.is_nothing() {
+            bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
+            let goal = goal(held.checkout.state());
+            let transition = held.checkout.transition_to(&goal).opening(self.opening);
+            Box::pin(held.checkout.go_to(&transition, &goal)).await?;
         }
         if job.statement.effects.intersects(ASKS) {
             Box::pin(self.restore_diagnostics(held, job)).await?;

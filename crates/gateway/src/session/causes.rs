@@ -344,7 +344,8 @@ impl Session {
         }
         *begins |= self.take_over_user_variables(held, &remains);
         let left = remains.remnants & !Remnants::MORE_VARIABLES;
-        let without_locks = left & !(Remnants::USER_LOCKS | Remnants::OTHER_LOCKS);
+        // triggers and functions prepare nothing; what sessions have prepared as text is on the connection for any
+        let without_locks = left & !(Remnants::USER_LOCKS | Remnants::OTHER_LOCKS | Remnants::PREPARED);
         for (pin, left) in [(Pins::CALL, left), (Pins::UNEXPLAINED_STATE, without_locks)] {
             if !unseen.contains(pin) {
                 continue;

@@ -20,7 +20,7 @@ use weir_sql::{Effects, Kind, Statement};
 use weir_wire::{framer::first_packet, response::ErrPacket, response_end::Summary, server_version::Flavour};
 
 use crate::{
-    error::SessionError,
+    error::{Refused, SessionError},
     execute::{Answer, Job},
 };
 
@@ -97,11 +97,11 @@ impl Diagnostics {
             self.insert_id = Known::At(self.number);
         }
         let is_ok = !failed && !summary.has_rows;
-        if statement.effects.contains(Effects::KEEPS_DIAGNOSTICS) || statement.kind == Kind::Prepare {
-            if !is_ok && (failed || statement.kind != Kind::Prepare) {
+        if statement.effects.contains(Effects::KEEPS_DIAGNOSTICS) || is_prepare(statement) {
+            if !is_ok && (failed || !is_prepare(statement)) {
                 self.row_count = -1;
             }
-            if statement.kind == Kind::Prepare {
+            if is_prepare(statement) {
                 self.conditions = if failed || summary.warnings > 0 { now } else { Known::default() };
             }
             return;
@@ -146,6 +146,11 @@ impl Diagnostics {
     }
 }
 
+/// Is it a COM_STMT_PREPARE? PREPARE as text is a statement as any.
+fn is_prepare(statement: &Statement) -> bool {
+    statement.kind == Kind::Prepare && !statement.effects.intersects(TEXT)
+}
+
 /// Numbers wrap.
 fn is_after(number: u32, since: u32) -> bool {
     number != since && number.wrapping_sub(since) < u32::MAX / 2
@@ -157,6 +162,9 @@ fn only_error(answer: &Answer) -> Conditions {
     ErrPacket::parse(payload).map(|err| Conditions::only_error(&err)).unwrap_or_default()
 }
 
+/// PREPARE, EXECUTE and the like.
+const TEXT: Effects = Effects::TEXT_PREPARE.union(Effects::TEXT_EXECUTE).union(Effects::KNOWN_TEXT);
+
 /// Their text does not say whether they select.
 const MAY_SELECT: Effects = Effects::CALL.union(Effects::TEXT_EXECUTE);
 
@@ -167,7 +175,7 @@ impl Session {
     pub(super) fn note(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
         let before = self.diagnostics.pending();
         self.diagnostics.own_answer = None;
-        self.diagnostics.prepared_since = job.statement.kind == Kind::Prepare;
+        self.diagnostics.prepared_since = is_prepare(job.statement);
         self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
         // statements of other sessions that were sent behind this one have wiped out what the connection knew
         let alone = !held.checkout.has_riders();
@@ -195,6 +203,19 @@ impl Session {
         if let Some(memory) = &self.diagnostics.memory {
             // what was told did not name it
             memory.forget(Fact::UserVariables);
+        }
+    }
+
+    /// A statement never ran: the error with which it was refused is what the session may ask for.
+    pub(crate) fn note_refused(&mut self, refused: &Refused) {
+        let error = ErrPacket { code: refused.code, message: refused.message.as_bytes() };
+        self.diagnostics.own_answer = None;
+        self.diagnostics.prepared_since = false;
+        self.diagnostics.number = self.diagnostics.number.wrapping_add(1).max(1);
+        self.diagnostics.conditions = Known::Here(Conditions::only_error(&error));
+        self.diagnostics.row_count = -1;
+        if let Some(memory) = &self.diagnostics.memory {
+            memory.forget(Fact::Conditions);
         }
     }
 
@@ -415,12 +436,28 @@ impl Session {
             self.leave(held);
             held.checkout.query(&format!("SET LAST_INSERT_ID={id}")).await?;
             held.has_insert_id = true;
+            self.restore_row_count(held, effects).await?;
         }
         Ok(())
     }
 
+    /// A statement of Weir's own came between, after which ROW_COUNT() is 0.
+    async fn restore_row_count(&self, held: &mut Held, effects: Effects) -> Result<(), ConnectionError> {
+        match self.diagnostics.row_count {
+            _ if !effects.contains(Effects::READS_ROW_COUNT) => Ok(()),
+            0 => Ok(()),
+            -1 if !effects.contains(Effects::READS_FOUND_ROWS) => {
+                held.checkout.query("SELECT 1").await.map(|_| ())
+            }
+            _ => {
+                let text = question::lost_text("ROW_COUNT() inside a larger statement");
+                Err(ConnectionError::Server { code: weir_wire::error_code::UNKNOWN, text })
+            }
+        }
+    }
+
     /// What the session asks is known, or an error says that it is not.
-    async fn known(&mut self, fact: Fact) -> Result<(), SessionError> {
+    pub(super) async fn known(&mut self, fact: Fact) -> Result<(), SessionError> {
         let mut held = self.held.take();
         let learned = self.learn(fact, held.as_mut()).await;
         match (learned, held) {

@@ -410,6 +410,7 @@ impl Entrance<'_> {
             virtuals: Vec::new(),
             diagnostics: super::Diagnostics::default(),
             user_variables: super::UserVariables::default(),
+            texts: None,
             random: u64::from(handle.id).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             failed_changes: 0,
             peer: self.peer,

@@ -19,9 +19,9 @@ bitflags! {
         const BACKUP_LOCK = 1 << 4;
         /// HANDLER OPEN.
         const HANDLER = 1 << 5;
-        /// PREPARE as text.
+        /// A statement prepared as text that Weir does not know, or more of them than travel.
         const TEXT_PREPARE = 1 << 6;
-        /// SET ROLE, SET RESOURCE GROUP.
+        /// Roles or a resource group of names that cannot be set again.
         const ROLE = 1 << 7;
         /// CALL: a routine may leave anything behind.
         const CALL = 1 << 8;
@@ -63,7 +63,7 @@ pub const REASONS: [&str; 16] = [
 ];
 
 /// Which effects of a text pin, and why.
-const BY_EFFECT: [(Effects, Pins); 15] = [
+const BY_EFFECT: [(Effects, Pins); 14] = [
     (Effects::ODD_USER_VARIABLE, Pins::USER_VARIABLE),
     (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
     (Effects::USER_LOCK, Pins::USER_LOCK),
@@ -73,7 +73,6 @@ const BY_EFFECT: [(Effects, Pins); 15] = [
     (Effects::HANDLER_OPEN, Pins::HANDLER),
     (Effects::TEXT_PREPARE, Pins::TEXT_PREPARE),
     (Effects::TEXT_EXECUTE, Pins::TEXT_PREPARE),
-    (Effects::ROLE, Pins::ROLE),
     (Effects::CALL, Pins::CALL),
     (Effects::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
     (Effects::XA, Pins::XA),
@@ -123,6 +122,7 @@ impl Pins {
                     | Effects::SET_SESSION
                     | Effects::NEXT_TRANSACTION
                     | Effects::ROLE
+                    | Effects::RESOURCE_GROUP
                     | Effects::CALL
                     | Effects::SET_STATEMENT
                     | Effects::VARIABLE_HINT,

@@ -19,7 +19,7 @@ use crate::{
     execute::{Answer, Job},
 };
 
-use super::{Held, KeptVariable, Session, Wanted, pin::Pins};
+use super::{Held, KeptVariable, Session, Wanted, pin::Pins, rights::RIGHTS, texts::CHANGES_TEXTS};
 
 /// Status flags that say something of the session, not of the statement.
 const LASTING: Status = Status::IN_TRANS
@@ -150,6 +150,12 @@ impl Session {
             && may_change_accounts(job)
         {
             accounts.doubt();
+        }
+        if statement.effects.intersects(CHANGES_TEXTS) {
+            Box::pin(self.note_texts(&mut held, job, answer, &mut pins)).await?;
+        }
+        if statement.effects.intersects(RIGHTS) {
+            pins |= Box::pin(self.note_rights(&mut held, job, answer)).await?;
         }
         if !(self.pins | pins).is_empty() {
             pins = Box::pin(self.follow_causes(&mut held, job, answer, pins)).await?;
@@ -337,7 +343,7 @@ impl Session {
         });
     }
 
-    fn change(&mut self, held: &mut Held, change: impl Fn(&mut State)) {
+    pub(super) fn change(&mut self, held: &mut Held, change: impl Fn(&mut State)) {
         let changed = |state: &State| {
             let mut state = state.clone();
             change(&mut state);

@@ -44,6 +44,10 @@ impl Session {
         if let Some(wanted) = &self.wanted {
             analyze(request.text(), &wanted.dialect, &mut statement);
         }
+        let kind = statement.kind;
+        if statement.kind == Kind::Prepare {
+            Box::pin(self.understand_text(&mut statement)).await?;
+        }
         let mut put_in = None;
         if statement.effects.intersects(diagnostics::ANSWERED_HERE) {
             match Box::pin(self.answer_question(request, &statement)).await? {
@@ -94,7 +98,7 @@ impl Session {
             }
         };
         let failed = !matches!(result, Ok(false));
-        self.tenant.counters(self.worker.id).answered(statement.kind, begin.elapsed(), failed);
+        self.tenant.counters(self.worker.id).answered(kind, begin.elapsed(), failed);
         self.report_slow(begin, request, &statement);
         self.worker.recycle_statement(statement);
         result.map(|_| ())

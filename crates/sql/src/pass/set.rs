@@ -91,8 +91,12 @@ impl Pass {
                 self.effect(Effects::ADMINISTRATIVE | Effects::IMPLICIT_COMMIT | Effects::ROLE);
                 self.set_account();
             }
-            K::Role | K::Resource => {
+            K::Role => {
                 self.effect(Effects::ROLE);
+                self.set_account();
+            }
+            K::Resource => {
+                self.effect(Effects::RESOURCE_GROUP);
                 self.set_account();
             }
             K::Statement if self.is_mariadb() => {

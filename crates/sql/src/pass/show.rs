@@ -52,7 +52,8 @@ impl Pass {
             K::Variables => {
                 self.effect(Effects::READS_SYSTEM_VARIABLE);
                 if !self.body.show.global {
-                    self.effect(Effects::VIRTUAL_VARIABLE);
+                    // last_insert_id is one of them
+                    self.effect(Effects::VIRTUAL_VARIABLE | Effects::READS_LAST_INSERT_ID);
                 }
             }
             K::Status if matches!(self.prev, Prev::Word(K::Show | K::Global | K::Session | K::Local, _)) => {
