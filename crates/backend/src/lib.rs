@@ -38,7 +38,7 @@ pub use dial::{DialError, Dialer, DialerOptions, ServerFacts, end_logins};
 pub use health::{Health, HealthView};
 pub use left::{Fact, Left, Memory, Numbers, PerFact, Questions};
 pub use metrics::PoolMetrics;
-pub use opening::{Begin, Opening};
+pub use opening::{Begin, Isolation, Mode, Opening};
 pub use pool::{Class, Pool, PoolOptions, Ride, Want};
 pub use prepared::{Definition, Definitions, PreparedOnServer};
 pub use probe::probe_forever;

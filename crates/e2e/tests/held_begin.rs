@@ -10,7 +10,7 @@ use weir_e2e::on_both_servers;
 use weir_e2e::pair::{Databases, Pair, direct_login};
 use weir_e2e::rig::Rig;
 use weir_e2e::weir::{Options, User, Weir};
-use weir_testkit::Cluster;
+use weir_testkit::{Cluster, Flavour};
 use weir_wire::capability::Capabilities;
 
 on_both_servers!(
@@ -20,6 +20,7 @@ on_both_servers!(
     its_first_statement_waits_and_may_fail,
     it_outlives_the_connections_that_were_idle,
     nothing_of_it_is_left_where_its_first_statement_was_refused,
+    what_is_set_for_the_next_one_reaches_nobody_else,
     administrators_see_it,
 );
 
@@ -126,6 +127,73 @@ const SESSIONS: &[&[&str]] = &[
         "COMMIT",
         "DROP TEMPORARY TABLE tmp",
     ],
+    // what is said of it before
+    &[
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "~BEGIN",
+        "~SELECT k FROM few",
+        "COMMIT",
+        "~BEGIN",
+        "~COMMIT",
+    ],
+    &[
+        "SET TRANSACTION READ ONLY",
+        "~INSERT INTO few (k) VALUES (40)",
+        "SELECT COUNT(*) FROM few",
+        "~INSERT INTO few (k) VALUES (41)",
+    ],
+    &["SET TRANSACTION READ ONLY", "~SELECT COUNT(*) FROM few", "~INSERT INTO few (k) VALUES (42)"],
+    &[
+        "SET TRANSACTION READ ONLY",
+        "~SELECT 1",
+        "SET @a = 1",
+        "INSERT INTO few (k) VALUES (43)",
+        "SELECT COUNT(*) FROM few",
+        "~INSERT INTO few (k) VALUES (44)",
+    ],
+    &[
+        "SET TRANSACTION READ ONLY",
+        "~SET TRANSACTION READ WRITE",
+        "~SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "~BEGIN",
+        "~INSERT INTO few (k) VALUES (45)",
+        "COMMIT",
+    ],
+    &[
+        "SET TRANSACTION READ ONLY",
+        "~START TRANSACTION READ WRITE",
+        "~INSERT INTO few (k) VALUES (46)",
+        "ROLLBACK",
+    ],
+    &["SET TRANSACTION READ ONLY", "~BEGIN", "~COMMIT", "~INSERT INTO few (k) VALUES (47)"],
+    &[
+        "SET TRANSACTION READ ONLY, ISOLATION LEVEL READ UNCOMMITTED",
+        "~COMMIT",
+        "~INSERT INTO few (k) VALUES (48)",
+    ],
+    &["SET TRANSACTION READ ONLY", "~SET SESSION TRANSACTION READ WRITE", "~INSERT INTO few (k) VALUES (49)"],
+    &[
+        "SET TRANSACTION READ ONLY, READ WRITE",
+        "~SET TRANSACTION",
+        "~SET TRANSACTION ISOLATION LEVEL READ",
+        "~INSERT INTO few (k) VALUES (50)",
+    ],
+    &[
+        "SET TRANSACTION READ ONLY; SELECT 1",
+        "INSERT INTO few (k) VALUES (51)",
+        "SELECT COUNT(*) FROM few",
+        "~INSERT INTO few (k) VALUES (52)",
+    ],
+    &[
+        "SET autocommit = 0",
+        "~SET TRANSACTION READ ONLY",
+        "~INSERT INTO few (k) VALUES (53)",
+        "COMMIT",
+        "INSERT INTO few (k) VALUES (54)",
+        "ROLLBACK",
+        "SET autocommit = 1",
+    ],
+    &["SET TRANSACTION READ ONLY", "~USE {db}", "CREATE TABLE made (id INT)", "SELECT COUNT(*) FROM few"],
     // without autocommit
     &[
         "SET autocommit = 0",
@@ -225,6 +293,17 @@ const TRACKED: &[&[&str]] = &[
     &["BEGIN", "~SELECT 1; SELECT COUNT(*) FROM few; COMMIT"],
     &["BEGIN", "~ROLLBACK", "INSERT INTO few (k) VALUES (31)", "BEGIN", "SELECT 1", "ROLLBACK"],
     &["SELECT COUNT(*) FROM few", "BEGIN", "SELECT COUNT(*) FROM few", "COMMIT"],
+    &[
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "~SET TRANSACTION READ ONLY",
+        "~BEGIN",
+        "~SELECT COUNT(*) FROM few",
+        "COMMIT",
+    ],
+    &["SET TRANSACTION READ ONLY", "~SELECT 1", "SELECT COUNT(*) FROM few", "~SELECT 1"],
+    &["SET TRANSACTION READ WRITE", "~BEGIN", "~COMMIT", "~START TRANSACTION READ ONLY", "~COMMIT"],
+    &["SET TRANSACTION READ ONLY", "~COMMIT"],
+    &["SET TRANSACTION READ ONLY", "~START TRANSACTION READ WRITE", "~ROLLBACK"],
 ];
 
 /// How a session asks.
@@ -342,6 +421,17 @@ fn prepared_statements_run_in_it(cluster: &'static Cluster) -> Result<()> {
                 pair.query("SELECT COUNT(*) FROM few")?;
             }
         }
+    }
+    // for one statement, and for none but that
+    for id in [adds, reads, adds] {
+        if id == adds {
+            pair.query("SET TRANSACTION READ ONLY")?;
+        }
+        intruder.turn()?;
+        pair.prepare("SELECT 'prepared meanwhile'")?;
+        intruder.turn()?;
+        pair.same_with(id, "with the next transaction's", |client, id| client.execute(id, &two))?;
+        pair.query("SELECT COUNT(*) FROM few")?;
     }
     pair.query("BEGIN")?;
     intruder.turn()?;
@@ -497,6 +587,29 @@ fn nothing_of_it_is_left_where_its_first_statement_was_refused(cluster: &'static
     client.run("ROLLBACK")?;
     ensure!(client.value("SELECT COUNT(*) FROM t")? == "0", "it ran outside of its transaction");
     drop((client, other));
+    rig.is_as_before()
+}
+
+/// Only a statement that uses a transaction uses up what was set for the next one.
+fn what_is_set_for_the_next_one_reaches_nobody_else(cluster: &'static Cluster) -> Result<()> {
+    let rig = Rig::start(cluster, "begun_next", |options| options.set("pool.checkout_timeout", "300ms"))?;
+    rig.sql("CREATE TABLE t (v INT) ENGINE=InnoDB")?;
+    let name = match cluster.flavour() {
+        Flavour::MySql => "transaction_read_only",
+        Flavour::MariaDb => "tx_read_only",
+    };
+    // known to the server at once, in words that Weir leaves to it
+    for set in ["SET TRANSACTION /*! READ ONLY */".to_owned(), format!("SET @@{name} = 1")] {
+        let (mut client, mut other) = (rig.client()?, rig.client()?);
+        other.run("INSERT INTO t VALUES (1)")?;
+        client.run(&set)?;
+        client.run("SELECT 1")?;
+        let number = other.query("INSERT INTO t VALUES (2)")?.error_number();
+        ensure!(number == 1203, "{set}: {number}, and the connection is the other session's");
+        client.run("SELECT COUNT(*) FROM t")?;
+        other.run("INSERT INTO t VALUES (3)")?;
+        client.run("INSERT INTO t VALUES (4)")?;
+    }
     rig.is_as_before()
 }
 

@@ -282,7 +282,7 @@ fn a_pin_is_counted_by_its_reason(cluster: &'static Cluster) -> Result<()> {
         ("HANDLER t OPEN", "handler"),
         ("PREPARE `s s` FROM 'SELECT 1'", "text_prepare"),
         ("SET SESSION insert_id = 300000", "session_variable"),
-        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "next_transaction"),
+        ("SET TRANSACTION /*! ISOLATION LEVEL SERIALIZABLE */", "next_transaction"),
     ] {
         let mut client = connect(&weir, "whole")?;
         let growth = Growth::during(&weir, &mut client, |client| client.run(sql))?;

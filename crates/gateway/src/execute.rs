@@ -411,6 +411,7 @@ impl Session {
             && job.packet.len() <= LONGEST_RIDE
             && job.prepared.is_none_or(|p| p.long_data.is_empty())
             && !self.in_transaction
+            && self.opening.is_nothing()
             && self.pins.is_empty()
             && self.status.contains(Status::AUTOCOMMIT)
             && self.worker.is_quick(job.statement.digest)

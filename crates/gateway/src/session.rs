@@ -5,6 +5,7 @@ mod diagnostics;
 mod guard;
 mod kill;
 pub mod login;
+mod next_transaction;
 pub mod pin;
 mod prepared;
 mod rights;
@@ -297,7 +298,10 @@ impl Session {
             admin: self.user.admin,
             split: self.user.split,
             has_replicas: !self.tenant.replicas.is_empty(),
-            in_transaction: self.in_transaction || autocommit_off || !self.pins.is_empty(),
+            in_transaction: self.in_transaction
+                || autocommit_off
+                || !self.pins.is_empty()
+                || !self.opening.is_nothing(),
             on_replica: self
                 .held
                 .as_ref()

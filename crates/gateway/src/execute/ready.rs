@@ -82,7 +82,8 @@ impl Session {
         // a statement is prepared before the transaction in which it runs
         let preparing = job.prepared.filter(|p| held.checkout.prepared.id(p.definition).is_none());
         let mut opens_later = preparing.is_some() || packing == Packing::Apart && !texts.is_empty();
-        let opening = if opens_later { Opening::default() } else { self.opening };
+        let whole = self.opening_for(job);
+        let opening = if opens_later { Opening::default() } else { whole };
         if fresh && (!opening.is_nothing() || !suits(held)) {
             let goal = self.user_variables.goal(state);
             let mut transition = held.checkout.transition_to(&goal).opening(opening);
@@ -121,10 +122,10 @@ impl Session {
             self.leave(held);
             Box::pin(self.prepare_there(held, prepared.definition)).await?;
         }
-        if fresh && opens_later && !self.opening.is_nothing() {
+        if fresh && opens_later && !whole.is_nothing() {
             bump(&self.tenant.counters(self.worker.id).state_round_trips, 1);
             let goal = goal(held.checkout.state());
-            let transition = held.checkout.transition_to(&goal).opening(self.opening);
+            let transition = held.checkout.transition_to(&goal).opening(whole);
             Box::pin(held.checkout.go_to(&transition, &goal)).await?;
         }
         if job.statement.effects.intersects(ASKS) {
@@ -140,6 +141,15 @@ impl Session {
             Box::pin(self.lend_id(held)).await?;
         }
         Ok(ahead)
+    }
+
+    /// What a server must be told of the session's transaction before the job. What was only set for one that was not begun
+    /// is nothing to commands that use none.
+    fn opening_for(&self, job: &Job<'_>) -> Opening {
+        match self.opening.begin.is_some() || job.expect == Expect::Results {
+            true => self.opening,
+            false => Opening::default(),
+        }
     }
 
     /// CONNECTION_ID() is what `pseudo_thread_id` says, on both servers: the client's id, until the connection is reset,

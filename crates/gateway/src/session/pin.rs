@@ -27,7 +27,7 @@ bitflags! {
         const CALL = 1 << 8;
         /// A system variable that does not travel.
         const SESSION_VARIABLE = 1 << 9;
-        /// SET TRANSACTION for the next transaction.
+        /// SET TRANSACTION for the next transaction, on a connection, until it is used.
         const NEXT_TRANSACTION = 1 << 10;
         /// XA.
         const XA = 1 << 11;
@@ -74,7 +74,6 @@ const BY_EFFECT: [(Effects, Pins); 14] = [
     (Effects::TEXT_PREPARE, Pins::TEXT_PREPARE),
     (Effects::TEXT_EXECUTE, Pins::TEXT_PREPARE),
     (Effects::CALL, Pins::CALL),
-    (Effects::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
     (Effects::XA, Pins::XA),
     (Effects::PROFILING, Pins::PROFILING),
     (Effects::PIN, Pins::HINT),

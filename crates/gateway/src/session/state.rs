@@ -7,7 +7,7 @@ use weir_backend::{
     state::{self, State, VariableId},
     variable::{self, Reported},
 };
-use weir_sql::{ClientCharset, Dialect, Effects, Kind, Signals, TransactionStep};
+use weir_sql::{ClientCharset, Dialect, Effects, Kind, Signals};
 use weir_wire::{
     capability::Status,
     response::{Record, Records},
@@ -113,8 +113,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         let summary = &answer.summary;
         let statement = job.statement;
-        held.checkout.opening_is_used();
-        self.opening = Opening::default();
+        let was_open = self.in_transaction;
+        let mut sent = Opening::default();
+        if held.checkout.is_opened() {
+            held.checkout.opening_is_used();
+            sent = std::mem::take(&mut self.opening);
+        }
         if let Some(status) = summary.status {
             self.status = status.intersection(LASTING);
             self.in_transaction = status.contains(Status::IN_TRANS);
@@ -160,8 +164,9 @@ impl Session {
         if !(self.pins | pins).is_empty() {
             pins = Box::pin(self.follow_causes(&mut held, job, answer, pins)).await?;
         }
-        self.end_pins(&mut held, job, answer);
+        self.end_pins(&mut held, answer);
         self.begin_pins(pins);
+        self.note_next_transaction(sent, was_open, statement, answer);
         if statement.effects.contains(Effects::UNPIN) {
             self.pins.remove(Pins::HINT);
         }
@@ -191,16 +196,8 @@ impl Session {
     }
 
     /// Pins whose cause ended with this statement, as its answer tells: see `causes` for the others.
-    fn end_pins(&mut self, held: &mut Held, job: &Job<'_>, answer: &Answer) {
-        let statement = job.statement;
+    fn end_pins(&mut self, held: &mut Held, answer: &Answer) {
         let before = self.pins;
-        // the next transaction has come and gone: an autocommit statement is one too
-        let consumed = !self.in_transaction
-            && !statement.effects.intersects(Effects::NEXT_TRANSACTION | Effects::SET_SESSION)
-            && statement.transaction != TransactionStep::Begin;
-        if consumed {
-            self.pins.remove(Pins::NEXT_TRANSACTION);
-        }
         let status = answer.summary.status.unwrap_or(Status::empty());
         if status.contains(Status::LAST_ROW_SENT) && !self.statements.cursor_ended() {
             self.pins.remove(Pins::CURSOR);
