@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail as its own lines do")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_e2e::client::{Client, Expect, Parameter};
@@ -541,10 +541,15 @@ fn it_outlives_the_connections_that_were_idle(cluster: &'static Cluster) -> Resu
     let count = || rig.value(&format!("SELECT COUNT(*) FROM `{}`.t", rig.database));
     for (end, written) in [("ROLLBACK", "0"), ("COMMIT", "2")] {
         client.run("BEGIN")?;
-        let threads = format!("SELECT id FROM information_schema.processlist WHERE db = '{}'", rig.database);
-        let threads: Vec<String> = cluster.sql(0, &threads)?.into_iter().flatten().flatten().collect();
-        ensure!(threads.len() == 1, "a pool of one has {threads:?}");
-        cluster.sql(0, &format!("KILL {}", threads[0]))?;
+        let listed = format!("SELECT id FROM information_schema.processlist WHERE db = '{}'", rig.database);
+        let threads = || Ok::<_, anyhow::Error>(cluster.sql(0, &listed)?.into_iter().flatten().flatten());
+        let ids: Vec<String> = threads()?.collect();
+        ensure!(ids.len() == 1, "a pool of one has {ids:?}");
+        cluster.sql(0, &format!("KILL {}", ids[0]))?;
+        let killed = Instant::now();
+        while threads()?.next().is_some() {
+            ensure!(killed.elapsed() < PATIENCE, "{ids:?} is still there");
+        }
         let first = match end {
             "COMMIT" => client.execute(prepared, &[Parameter::Int(1)])?,
             _ => client.query("INSERT INTO t VALUES (1)")?,

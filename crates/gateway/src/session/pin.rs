@@ -63,7 +63,7 @@ pub const REASONS: [&str; 16] = [
 ];
 
 /// Which effects of a text pin, and why.
-const BY_EFFECT: [(Effects, Pins); 14] = [
+const BY_EFFECT: [(Effects, Pins); 13] = [
     (Effects::ODD_USER_VARIABLE, Pins::USER_VARIABLE),
     (Effects::TEMPORARY_TABLE, Pins::TEMPORARY_TABLE),
     (Effects::USER_LOCK, Pins::USER_LOCK),
