@@ -306,6 +306,11 @@ fn roles_that_were_revoked_are_no_longer_used(cluster: &'static Cluster) -> Resu
     client.run(insert)?;
     ensure!(other.query(insert)?.error_number() == 1142, "another session has the role");
     client.run(insert)?;
+    // as at the servers, a reset leaves the roles
+    ensure!(client.reset()?.error().is_none());
+    other.run("SELECT 1")?;
+    client.run(insert)?;
+    ensure!(other.query(insert)?.error_number() == 1142, "another session has the role");
     other.run("SELECT 1")?;
     cluster.sql(0, &format!("REVOKE {role} FROM '{account}'@'%'"))?;
     let refused = client.query("SELECT 1")?.error_number();
