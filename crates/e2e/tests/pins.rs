@@ -17,6 +17,7 @@ use weir_e2e::pair::{Databases, Pair};
 use weir_e2e::weir::{Options, User, Weir};
 use weir_gateway::session::pin::REASONS;
 use weir_testkit::{Cluster, Flavour, SERVICE};
+use weir_wire::capability::Capabilities;
 
 on_both_servers!(
     every_reason_begins_is_shown_and_ends_with_its_cause,
@@ -117,8 +118,8 @@ const ROWS: &[Row] = &[
         &["HANDLER few OPEN", "HANDLER few OPEN AS h"],
         Ends::By(&["HANDLER h READ FIRST", "HANDLER few CLOSE", "HANDLER h CLOSE"]),
     ),
-    row("text_prepare", &["PREPARE s FROM 'SELECT 1'"], Ends::ByReset),
-    row("role", &["SET ROLE NONE"], Ends::ByReset),
+    row("text_prepare", &["PREPARE `a-name` FROM 'SELECT 1'"], Ends::ByReset),
+    Row { on: On::MySql, ..row("role", &["SET RESOURCE GROUP USR_default; DO 1"], Ends::ByReset) },
     // what it has locked is seen at MySQL; at MariaDB it is not
     Row {
         on: On::MySql,
@@ -128,8 +129,8 @@ const ROWS: &[Row] = &[
     row("session_variable", &["SET rand_seed1 = 1"], Ends::ByReset),
     row(
         "next_transaction",
-        &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
-        Ends::By(&["SELECT COUNT(*) FROM few"]),
+        &["/* weir: pin */ DO 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+        Ends::By(&["DO 2 /* weir: unpin */", "SELECT COUNT(*) FROM few"]),
     ),
     row("xa", &["XA START '{db}'"], Ends::By(&["XA END '{db}'", "XA ROLLBACK '{db}'"])),
     row("cursor", &[], Ends::ByFetch),
@@ -207,7 +208,8 @@ impl<'c> One<'c> {
     }
 
     fn client(&self, database: &str) -> Result<Client> {
-        Ok(self.weir.connect(&Login::new(SERVICE.user, SERVICE.password).database(database))?)
+        let login = Login::new(SERVICE.user, SERVICE.password).database(database);
+        Ok(self.weir.connect(&login.with(Capabilities::MULTI_STATEMENTS))?)
     }
 
     fn boss(&self) -> Result<Client> {
