@@ -10,7 +10,10 @@ use weir_wire::{
 
 use tokio::io::AsyncWriteExt;
 
-use crate::connection::{Connection, ConnectionError, Reply};
+use crate::{
+    connection::{Connection, ConnectionError, Reply},
+    user_variable::from_hex,
+};
 
 /// Most user variables that are read.
 const MOST_VARIABLES: usize = 1000;
@@ -225,13 +228,7 @@ fn variables_in(reply: &Reply) -> Option<Vec<Found>> {
 fn found(row: &[Option<Vec<u8>>]) -> Result<Found, Malformed> {
     let malformed = || Malformed { what: "list of user variables", at: 0 };
     let [Some(hex), Some(is_null)] = row else { return Err(malformed()) };
-    let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    let name: Option<Vec<u8>> = hex.chunks(2).map(byte).collect();
-    let name = name.ok_or_else(malformed)?.to_ascii_lowercase().into();
+    let name = from_hex(hex).ok_or_else(malformed)?.to_ascii_lowercase().into();
     match is_null.as_slice() {
         b"0" => Ok(Found { name, is_null: false }),
         b"1" => Ok(Found { name, is_null: true }),

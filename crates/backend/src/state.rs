@@ -248,6 +248,11 @@ impl State {
     /// The same other variables as `from` has, role and resource group.
     pub fn set_others_of(&mut self, from: &State) {
         self.others = Arc::clone(&from.others);
+        self.set_rights_of(from);
+    }
+
+    /// The same role and resource group as `from` has.
+    pub fn set_rights_of(&mut self, from: &State) {
         self.role.clone_from(&from.role);
         self.resource_group.clone_from(&from.resource_group);
     }

@@ -106,12 +106,17 @@ pub fn ascii_text(value: &[u8]) -> Option<Vec<u8>> {
     let (charset, value) = value.split_at_checked(value.iter().position(|b| *b == b' ')?)?;
     let hex = value.strip_prefix(b" x'")?;
     let (hex, _) = hex.split_at_checked(hex.iter().position(|b| *b == b'\'')?)?;
+    from_hex(hex).filter(|text| CHARSETS.contains(&charset) && text.is_ascii())
+}
+
+/// The bytes that HEX() shows.
+pub(crate) fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let bytes = hex.chunks(2).map(|pair| match pair {
+    let byte = |pair: &[u8]| match pair {
         [high, low] => Some(digit(high)? << 4 | digit(low)?),
         _ => None,
-    });
-    bytes.collect::<Option<Vec<u8>>>().filter(|text| CHARSETS.contains(&charset) && text.is_ascii())
+    };
+    hex.chunks(2).map(byte).collect()
 }
 
 /// What a session must find on a connection.

@@ -26,8 +26,7 @@ pub fn ok_with_schema(
         Writer::new(&mut name).lenenc_bytes(database);
         Writer::new(&mut records).u8(1).lenenc_bytes(&name);
     }
-    let ok = OkPacket { status, session_state: &records, ..OkPacket::default() };
-    packet_with(out, sequence, |w| ok.write(response::OK, flags, w));
+    ok_with_records(out, sequence, flags, status, &records);
 }
 
 /// What the servers answer to COM_SET_OPTION: an EOF packet, or the OK packet that replaces it.
@@ -35,8 +34,14 @@ pub fn eof(out: &mut Vec<u8>, sequence: u8, flags: ResponseFlags, status: Status
     packet_with(out, sequence, |w| OkPacket { status, ..OkPacket::default() }.write_end(flags, w));
 }
 
-/// An OK packet with session-state records, as the first of an answer.
-pub fn ok_with_records(out: &mut Vec<u8>, flags: ResponseFlags, status: Status, records: &[u8]) {
+/// An OK packet with session-state records.
+pub fn ok_with_records(
+    out: &mut Vec<u8>,
+    sequence: u8,
+    flags: ResponseFlags,
+    status: Status,
+    records: &[u8],
+) {
     let ok = OkPacket { status, session_state: records, ..OkPacket::default() };
-    packet_with(out, 1, |w| ok.write(response::OK, flags, w));
+    packet_with(out, sequence, |w| ok.write(response::OK, flags, w));
 }

@@ -268,7 +268,7 @@ impl Client {
         let n = poll_fn(|cx| {
             self.handle.register(cx.waker());
             let signal = self.handle.signal();
-            if signal != Signal::None && self.handle.ends_waiting(signal) {
+            if self.handle.ends_waiting(signal) {
                 return Poll::Ready(Err(ClientError::Told(signal)));
             }
             if self.buffer.capacity() == 0 {

@@ -7,8 +7,7 @@ mod local_file;
 mod ready;
 
 pub(crate) use exchange::put_id;
-pub(crate) use ready::text_of;
-use ready::{Ahead, Packing, has_semicolon};
+use ready::{Ahead, Packing, has_semicolon, text_of};
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
@@ -50,6 +49,17 @@ pub struct Job<'a> {
     pub expect: Expect,
     /// The prepared statement that it executes: must be prepared on the connection, and its id put into the packet.
     pub prepared: Option<Prepared<'a>>,
+}
+
+impl Job<'_> {
+    /// The statement's text, if the packet has one or executes one. `attributes`: the connection has negotiated query
+    /// attributes.
+    pub(crate) fn text(&self, attributes: bool) -> Option<&[u8]> {
+        match self.prepared {
+            Some(prepared) => Some(&prepared.definition.text),
+            None => text_of(self.packet, attributes).map(|(_, text)| text),
+        }
+    }
 }
 
 /// A prepared statement in a packet.

@@ -181,11 +181,11 @@ impl Handle {
     /// Is the session, which waits for the client, to end?
     #[must_use]
     pub fn ends_waiting(&self, signal: Signal) -> bool {
-        let phase = self.phase().0;
+        let is_in = |phase| self.phase().0 == phase;
         match signal {
             Signal::None => false,
-            Signal::Drain => phase == Phase::Idle,
-            Signal::DrainAtRest => phase == Phase::Idle || (phase == Phase::IdleHolding && self.is_at_rest()),
+            Signal::Drain => is_in(Phase::Idle),
+            Signal::DrainAtRest => is_in(Phase::Idle) || (is_in(Phase::IdleHolding) && self.is_at_rest()),
             _ => true,
         }
     }

@@ -288,7 +288,7 @@ fn may_be_commanded(held: &Held, job: &Job<'_>, transition: &Transition) -> bool
 const LONGEST_AHEAD: usize = 64 << 10;
 
 /// A COM_QUERY: what stands before its text, and the text. `attributes`: the connection has negotiated query attributes.
-pub(crate) fn text_of(packet: &[u8], attributes: bool) -> Option<(&[u8], &[u8])> {
+pub(super) fn text_of(packet: &[u8], attributes: bool) -> Option<(&[u8], &[u8])> {
     let payload = packet.get(HEADER_LEN..).filter(|payload| payload.first() == Some(&com::QUERY))?;
     let at = if attributes { query_attributes::text_at(payload).ok()? } else { 1 };
     payload.split_at_checked(at)

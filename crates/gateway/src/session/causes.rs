@@ -15,7 +15,7 @@ use weir_wire::{
 
 use crate::{
     error::{SessionError, lost},
-    execute::{Answer, Job, text_of},
+    execute::{Answer, Job},
     metrics::bump,
 };
 
@@ -247,12 +247,12 @@ impl Session {
             Outcome { statement, failed: answer.summary.error.is_some(), alone: statement.statements == 1 };
         let mut causes = self.causes.take().unwrap_or_default();
         let mut begins = begins;
-        let told = told_by_trackers(&answer.tracked);
+        let told = Told::by(&answer.tracked);
         let locks = outcome.has(Effects::USER_LOCK) || outcome.signals(Signals::RELEASES_USER_LOCK);
         let call = if locks { self.lock_call(job, answer) } else { None };
         let mut ended = causes.note_user_locks(&outcome, call)
             | causes.note_handlers(&outcome)
-            | causes.note_table_locks(&outcome, told.tables_locked)
+            | causes.note_table_locks(&outcome, told.tables_locked.filter(|_| !told.is_unreadable))
             | causes.note_backup(&outcome);
         let database = self.wanted.as_ref().and_then(|wanted| wanted.primary.database());
         causes.note_temporary_tables(&outcome, database, self.pins.contains(Pins::TEMPORARY_TABLE));
@@ -275,7 +275,8 @@ impl Session {
         if !(self.pins & ended).is_empty() {
             causes.due |= causes.again;
         }
-        if told.next_transaction && !self.in_transaction {
+        let next_transaction = told.is_unreadable || told.next_transaction == Some(true);
+        if next_transaction && !self.in_transaction {
             // what a routine has set for the next transaction is there
             causes.due.remove(UNSEEN);
         }
@@ -385,11 +386,7 @@ impl Session {
 
     /// Is the text nothing but one call of a function for locks? With the value that it gave.
     fn lock_call(&self, job: &Job<'_>, answer: &Answer) -> Option<(LockCall, Option<i64>)> {
-        let text = match job.prepared {
-            Some(prepared) => &*prepared.definition.text,
-            None => text_of(job.packet, self.class.query_attributes).map(|(_, text)| text)?,
-        };
-        let call = LockCall::read(text)?;
+        let call = LockCall::read(job.text(self.class.query_attributes)?)?;
         let deprecate_eof = self.client.flags.deprecate_eof;
         let value = lock_call::only_value(&answer.rest, deprecate_eof, job.prepared.is_some());
         Some((call, value))
@@ -410,27 +407,32 @@ fn full_name(database: Option<&[u8]>, name: &[u8]) -> Option<Box<str>> {
     Some(out.into())
 }
 
-/// What trackers tell of transactions.
+/// What trackers tell of transactions; `None` of what they tell nothing of.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    /// Are tables locked? `None`: nothing was told.
+pub(super) struct Told {
+    /// Are tables locked?
     tables_locked: Option<bool>,
-    /// Something is set for the next transaction.
-    next_transaction: bool,
+    /// Is something set for the next transaction, or the open one?
+    pub(super) next_transaction: Option<bool>,
+    /// Behind that, something cannot be read: it may be anything.
+    is_unreadable: bool,
 }
 
-fn told_by_trackers(tracked: &[u8]) -> Told {
-    let mut told = Told::default();
-    for record in Records::new(tracked) {
-        match record {
-            Ok(Record::TransactionState(state)) => told.tables_locked = Some(state.last() == Some(&b'L')),
-            Ok(Record::TransactionCharacteristics(text)) => told.next_transaction = !text.is_empty(),
-            Ok(_) => {}
-            // what cannot be read may be anything
-            Err(_) => told = Told { tables_locked: None, next_transaction: true },
+impl Told {
+    pub(super) fn by(tracked: &[u8]) -> Self {
+        let mut told = Self::default();
+        for record in Records::new(tracked) {
+            match record {
+                Ok(Record::TransactionState(state)) => told.tables_locked = Some(state.last() == Some(&b'L')),
+                Ok(Record::TransactionCharacteristics(text)) => {
+                    told.next_transaction = Some(!text.is_empty());
+                }
+                Ok(_) => {}
+                Err(_) => told.is_unreadable = true,
+            }
         }
+        told
     }
-    told
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 
 use weir_backend::Opening;
 use weir_sql::{Effects, Statement};
-use weir_wire::response::{Record, Records};
 
 use crate::execute::Answer;
 
-use super::{Session, pin::Pins};
+use super::{Session, causes::Told, pin::Pins};
 
 impl Session {
     /// A statement was answered. `sent`: what was set on the connection before it. `was_open`: a transaction was open before.
@@ -29,7 +28,7 @@ impl Session {
         let waits = if answer.tracked.is_empty() {
             untold()
         } else {
-            characteristics(&answer.tracked).unwrap_or_else(untold)
+            Told::by(&answer.tracked).next_transaction.unwrap_or_else(untold)
         };
         if waits && !self.in_transaction {
             self.begin_pins(Pins::NEXT_TRANSACTION);
@@ -37,13 +36,4 @@ impl Session {
             self.pins.remove(Pins::NEXT_TRANSACTION);
         }
     }
-}
-
-/// Is something set for the next transaction, or the open one, according to the trackers? `None`: nothing changed.
-fn characteristics(tracked: &[u8]) -> Option<bool> {
-    let told = Records::new(tracked).filter_map(|record| match record {
-        Ok(Record::TransactionCharacteristics(text)) => Some(!text.is_empty()),
-        _ => None,
-    });
-    told.last()
 }

@@ -129,16 +129,18 @@ impl Statements {
     /// Does another statement with an open cursor share the definition? On a server it is the same statement, which
     /// has one cursor.
     fn shares_cursor(&self, id: u32, definition: &Arc<Definition>) -> bool {
-        let same = |other: &u32| {
-            *other != id && self.by_id.get(other).is_some_and(|e| Arc::ptr_eq(&e.definition, definition))
-        };
-        self.cursors.iter().any(same)
+        self.cursors_of(definition).any(|other| other != id)
     }
 
     /// Has it an open cursor? Closing the statement would close it.
     fn has_cursor(&self, definition: &Arc<Definition>) -> bool {
+        self.cursors_of(definition).next().is_some()
+    }
+
+    /// Statements of this definition that have an open cursor.
+    fn cursors_of(&self, definition: &Arc<Definition>) -> impl Iterator<Item = u32> {
         let same = |id: &u32| self.by_id.get(id).is_some_and(|e| Arc::ptr_eq(&e.definition, definition));
-        self.cursors.iter().any(same)
+        self.cursors.iter().copied().filter(same)
     }
 
     /// How many there are.

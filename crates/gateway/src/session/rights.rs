@@ -84,8 +84,7 @@ impl Session {
             return Ok(());
         }
         let mut state = (**held.checkout.state()).clone();
-        state.set_role(wanted.primary.role());
-        state.set_resource_group(wanted.primary.resource_group());
+        state.set_rights_of(&wanted.primary);
         let goal = Goal { state: self.gateway.share(state), user: None };
         self.leave(held);
         match held.checkout.become_state(&goal).await {
@@ -101,8 +100,7 @@ impl Session {
         self.learn_state_unless_told().await?;
         if let Some(wanted) = &self.wanted {
             let (mut state, dialect) = ((*wanted.primary).clone(), wanted.dialect);
-            state.set_role(before.role());
-            state.set_resource_group(before.resource_group());
+            state.set_rights_of(before);
             self.want(self.gateway.share(state), dialect);
         }
         Ok(())

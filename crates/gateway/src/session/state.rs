@@ -78,11 +78,11 @@ const OF_ACCOUNTS: [&[u8]; 6] = [b"user", b"password", b"grant", b"revoke", b"ro
 const BEGINNING: usize = 1 << 10;
 
 /// Could the statement change accounts of the server? That it failed proves nothing: a part of it may have happened.
-fn may_change_accounts(job: &Job<'_>) -> bool {
+fn may_change_accounts(job: &Job<'_>, attributes: bool) -> bool {
     if !matches!(job.statement.kind, Kind::Ddl | Kind::Admin | Kind::Set | Kind::Other) {
         return false;
     }
-    let text = job.prepared.map_or(job.packet, |prepared| &prepared.definition.text);
+    let text = job.text(attributes).unwrap_or_default();
     let text = text.get(..BEGINNING).unwrap_or(text);
     OF_ACCOUNTS.iter().any(|word| text.windows(word.len()).any(|found| found.eq_ignore_ascii_case(word)))
 }
@@ -151,7 +151,7 @@ impl Session {
         }
         self.guard_again(&mut held, statement, answer).await?;
         if let Some(accounts) = &self.tenant.accounts
-            && may_change_accounts(job)
+            && may_change_accounts(job, self.class.query_attributes)
         {
             accounts.doubt();
         }

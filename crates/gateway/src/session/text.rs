@@ -61,12 +61,12 @@ impl Session {
         }
         let plan = plan(&statement, self.facts(&statement), &self.tenant.namespace);
         let result = match plan {
-            Plan::Forward(target) if put_in.is_some() => {
-                Box::pin(self.execute_with_counts(request, &statement, put_in.as_deref(), target)).await
-            }
-            Plan::Forward(target) => match self.own_step(&statement, request.text()) {
-                Some(step) => Box::pin(self.take_step(step, target)).await.map(|()| false),
-                None => {
+            Plan::Forward(target) => match (put_in, self.own_step(&statement, request.text())) {
+                (Some(counts), _) => {
+                    Box::pin(self.execute_with_counts(request, &statement, &counts, target)).await
+                }
+                (None, Some(step)) => Box::pin(self.take_step(step, target)).await.map(|()| false),
+                (None, None) => {
                     let job = Job {
                         packet: request.packet(),
                         statement: &statement,
@@ -109,10 +109,9 @@ impl Session {
         &mut self,
         request: &Request,
         statement: &Statement,
-        counts: Option<&PutIn>,
+        counts: &PutIn,
         target: Target,
     ) -> Result<bool, SessionError> {
-        let Some(counts) = counts else { return Ok(false) };
         let sequence = Header::parse(request.packet()).map_or(0, |header| header.sequence);
         let mut packet = Vec::with_capacity(counts.text.len() + HEADER_LEN + 3);
         packet_with(&mut packet, sequence, |w| {

@@ -84,7 +84,7 @@ impl Session {
             record.write(&mut records);
         }
         let mut out = self.worker.buffer();
-        answer::ok_with_records(&mut out, self.client.flags, self.status, &records);
+        answer::ok_with_records(&mut out, 1, self.client.flags, self.status, &records);
         let written = self.client.write(&out).await;
         self.worker.recycle(out);
         Ok(written?)
